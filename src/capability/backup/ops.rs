@@ -1,0 +1,153 @@
+//! The operations are generic over the kinds that can be copied: databases and trees.
+use crate::{
+    gate::{Operation, Reconciled, class},
+    resource::{
+        CallCtx, Failure, Right,
+        copies::{Copied, Exchange, Lost, Restored, Snapshot},
+    },
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::marker::PhantomData;
+
+/// The restore point may hold nothing of a resource; that is an answer, given after the grant was looked at.
+fn known(snapshot: &Option<Snapshot>) -> Result<&Snapshot, Failure> {
+    snapshot.as_ref().ok_or_else(|| Failure::conflict("the restore point holds no copy of it"))
+}
+
+#[derive(Serialize)]
+pub struct Take<K> {
+    pub resource: String,
+    /// names what the driver leaves behind
+    pub id: String,
+    #[serde(skip)]
+    pub kind: PhantomData<fn() -> K>,
+}
+impl<K: Copied> Operation for Take<K> {
+    const NAME: &'static str = "backup.take";
+    const RIGHT: Option<Right> = Some(Right::Backup);
+    type On = K;
+    type Class = class::Idempotent;
+    type Output = Snapshot;
+    fn label(&self) -> &str {
+        &self.resource
+    }
+    fn changes(&self) -> bool {
+        false
+    }
+    async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<Snapshot, Failure> {
+        K::mutate(half).take(&self.id, call).await
+    }
+}
+
+#[derive(Serialize)]
+pub struct Refresh<K> {
+    pub resource: String,
+    pub snapshot: Option<Snapshot>,
+    #[serde(skip)]
+    pub kind: PhantomData<fn() -> K>,
+}
+impl<K: Copied> Operation for Refresh<K> {
+    const NAME: &'static str = "backup.refresh";
+    const RIGHT: Option<Right> = Some(Right::Backup);
+    type On = K;
+    type Class = class::Idempotent;
+    type Output = Snapshot;
+    fn label(&self) -> &str {
+        &self.resource
+    }
+    fn changes(&self) -> bool {
+        false
+    }
+    async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<Snapshot, Failure> {
+        K::mutate(half).refresh(known(&self.snapshot)?, call).await
+    }
+}
+
+#[derive(Serialize)]
+pub struct Restore<K> {
+    pub resource: String,
+    pub snapshot: Option<Snapshot>,
+    /// Whether anything has changed it since; if not, nothing is done.
+    pub changed: bool,
+    #[serde(skip)]
+    pub kind: PhantomData<fn() -> K>,
+}
+impl<K: Copied> Operation for Restore<K> {
+    const NAME: &'static str = "backup.restore";
+    const RIGHT: Option<Right> = Some(Right::Restore);
+    type On = K;
+    type Class = class::Once;
+    type Output = Restored;
+    fn label(&self) -> &str {
+        &self.resource
+    }
+    async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<Restored, Failure> {
+        let snapshot = known(&self.snapshot)?;
+        if !self.changed {
+            return Ok(Restored { exchanged: false, aside: None, lost: Vec::new() });
+        }
+        if !snapshot.proven {
+            return Err(Failure::unproven("the copy was never proven"));
+        }
+        K::mutate(half).exchange(snapshot, call).await
+    }
+    async fn reconcile(&self, half: &K::Observer, evidence: &[Value], call: &CallCtx) -> Result<Reconciled<Restored>, Failure> {
+        let observer = K::observe(half);
+        Ok(match observer.exchanged(known(&self.snapshot)?, evidence).await? {
+            Exchange::NotDone => Reconciled::NotDone,
+            Exchange::Done { aside } => {
+                let lost = observer.loss(known(&self.snapshot)?, call).await?;
+                Reconciled::Done(Restored { exchanged: true, aside: Some(aside), lost })
+            }
+            Exchange::Unclear(look) => Reconciled::Unknown(look),
+        })
+    }
+}
+
+#[derive(Serialize)]
+pub struct Loss<K> {
+    pub resource: String,
+    pub snapshot: Option<Snapshot>,
+    #[serde(skip)]
+    pub kind: PhantomData<fn() -> K>,
+}
+impl<K: Copied> Operation for Loss<K> {
+    const NAME: &'static str = "backup.loss";
+    const RIGHT: Option<Right> = Some(Right::Backup);
+    type On = K;
+    type Class = class::Observe;
+    type Output = Vec<Lost>;
+    fn label(&self) -> &str {
+        &self.resource
+    }
+    async fn execute(&self, half: &K::Observer, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
+        K::observe(half).loss(known(&self.snapshot)?, call).await
+    }
+}
+
+/// Frees what a snapshot and its exchange left. No script can say this: `commit` does.
+#[derive(Serialize)]
+pub struct Discard<K> {
+    pub resource: String,
+    pub snapshot: Option<Snapshot>,
+    #[serde(skip)]
+    pub kind: PhantomData<fn() -> K>,
+}
+impl<K: Copied> Operation for Discard<K> {
+    const NAME: &'static str = "backup.discard";
+    const RIGHT: Option<Right> = Some(Right::Restore);
+    type On = K;
+    type Class = class::Idempotent;
+    /// bytes that became free
+    type Output = u64;
+    fn label(&self) -> &str {
+        &self.resource
+    }
+    fn changes(&self) -> bool {
+        false
+    }
+    async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<u64, Failure> {
+        K::mutate(half).discard(known(&self.snapshot)?, call).await
+    }
+}

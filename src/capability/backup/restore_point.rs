@@ -1,0 +1,116 @@
+//! A script names a label; which snapshot that means is the restore point's to say.
+use super::ops;
+use crate::{
+    capability::Call,
+    gate::Error,
+    resource::{
+        Database, Failure, ResourceId, Tree,
+        copies::{Lost, Restored, Snapshot},
+        run::RestorePoint,
+    },
+};
+use std::{collections::BTreeMap, marker::PhantomData};
+
+/// Performs an operation on the kind that a label belongs to. A manifest cannot use one label for both.
+macro_rules! on_its_kind {
+    ($call:ident, $label:expr, $op:ident { $($field:ident : $value:expr),* $(,)? }) => {
+        if $call.resources.tree.0.contains_key(&$label) {
+            $call.perform(ops::$op::<Tree> { resource: $label, $($field: $value,)* kind: PhantomData }).await
+        } else {
+            $call.perform(ops::$op::<Database> { resource: $label, $($field: $value,)* kind: PhantomData }).await
+        }
+    };
+}
+
+impl Call<'_> {
+    pub(super) async fn backup_take(&mut self, label: String) -> Result<Snapshot, Error> {
+        let id = format!("{}-{}", self.restore_point(|p| p.run), self.resource(&label).map_or_else(|| "none".into(), |r| r.name));
+        let snapshot = on_its_kind!(self, label.clone(), Take { id: id })?;
+        if let Some(resource) = self.resource(&label) {
+            self.change_restore_point(|p| {
+                p.one_cut = false;
+                p.changed.remove(&resource);
+                p.snapshots.insert(resource, snapshot.clone());
+            });
+        }
+        Ok(snapshot)
+    }
+
+    /// One cut needs every database shut to applications before the first copy is brought up to date.
+    pub(super) async fn backup_refresh(&mut self) -> Result<Vec<Snapshot>, Error> {
+        let snapshots = self.restore_point(|p| p.snapshots.clone());
+        if snapshots.is_empty() {
+            return Err(Failure::conflict("there is no copy to refresh: nothing was taken in `prepare`").into());
+        }
+        let mut refreshed = Vec::new();
+        for (label, _) in self.lent_snapshots(&snapshots) {
+            if let Some(lend) = self.resources.database.0.get(&label)
+                && !lend.access.observer.fenced().await?
+            {
+                return Err(Failure::conflict(format!("database `{label}` is not fenced, so copies would not be one cut")).into());
+            }
+        }
+        for (label, resource) in self.lent_snapshots(&snapshots) {
+            let snapshot = on_its_kind!(self, label, Refresh { snapshot: snapshots.get(&resource).cloned() })?;
+            self.change_restore_point(|p| {
+                p.changed.remove(&resource);
+                p.snapshots.insert(resource, snapshot.clone());
+            });
+            refreshed.push(snapshot);
+        }
+        self.change_restore_point(|p| p.one_cut = refreshed.len() == p.snapshots.len());
+        Ok(refreshed)
+    }
+
+    pub(super) async fn backup_restore(&mut self, label: String) -> Result<Restored, Error> {
+        let (snapshot, changed) = self.snapshot(&label);
+        let restored = on_its_kind!(self, label.clone(), Restore { snapshot: snapshot, changed: changed })?;
+        if let Some(resource) = self.resource(&label) {
+            self.change_restore_point(|p| {
+                p.changed.remove(&resource);
+            });
+        }
+        Ok(restored)
+    }
+
+    pub(super) async fn backup_loss(&mut self, label: String) -> Result<Vec<Lost>, Error> {
+        let (snapshot, _) = self.snapshot(&label);
+        on_its_kind!(self, label, Loss { snapshot: snapshot })
+    }
+}
+
+impl Call<'_> {
+    fn resource(&self, label: &str) -> Option<ResourceId> {
+        let tree = self.resources.tree.0.get(label).map(|l| &l.id);
+        tree.or_else(|| self.resources.database.0.get(label).map(|l| &l.id)).cloned()
+    }
+
+    fn restore_point<T>(&self, look: impl FnOnce(&RestorePoint) -> T) -> T {
+        match self.resources.run.0.get("") {
+            Some(run) => look(&run.access.observer.memory().restore_point),
+            None => look(&RestorePoint::default()),
+        }
+    }
+
+    fn change_restore_point(&self, change: impl FnOnce(&mut RestorePoint)) {
+        if let Some(run) = self.resources.run.0.get("") {
+            change(&mut run.access.mutator.memory().restore_point);
+        }
+    }
+
+    fn snapshot(&self, label: &str) -> (Option<Snapshot>, bool) {
+        let Some(resource) = self.resource(label) else { return (None, false) };
+        self.restore_point(|p| (p.snapshots.get(&resource).cloned(), p.changed.contains(&resource)))
+    }
+
+    /// The labels under which the package knows what is in the restore point, databases first.
+    fn lent_snapshots(&self, snapshots: &BTreeMap<ResourceId, Snapshot>) -> Vec<(String, ResourceId)> {
+        let databases = self.resources.database.0.iter().map(|(label, lend)| (label, &lend.id));
+        let trees = self.resources.tree.0.iter().map(|(label, lend)| (label, &lend.id));
+        databases
+            .chain(trees)
+            .filter(|(_, id)| snapshots.contains_key(id))
+            .map(|(label, id)| (label.clone(), id.clone()))
+            .collect()
+    }
+}

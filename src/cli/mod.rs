@@ -1,0 +1,60 @@
+//! A file per subcommand: its arguments and what it does. `ui` alone writes to the terminal.
+mod completions;
+mod exit;
+pub mod ui;
+
+pub use exit::{Exit, Refused};
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Runs rollback scripts as sandboxed WebAssembly components: backs up, upgrades, watches, and takes it back.
+#[derive(Debug, Parser)]
+#[command(name = "backout", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Global {
+    /// The site file: what is on this host, and who may do what with it
+    #[arg(long, global = true, value_name = "FILE", default_value = "backout.toml", env = "BACKOUT_SITE")]
+    pub site: PathBuf,
+    /// Machine-readable result on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// More about what goes on, on standard error; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+macro_rules! commands { ($($(#[$meta:meta])* $variant:ident($module:ident),)*) => {
+    #[derive(Debug, Subcommand)]
+    pub enum Command { $($(#[$meta])* $variant($module::Args),)* }
+    impl Command {
+        pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
+            match self { $(Self::$variant(args) => args.execute(global),)* }
+        }
+    }
+}; }
+commands! {
+    /// Print a completion script for a shell
+    Completions(completions),
+}
+
+impl Cli {
+    /// Runs the command; every error has become a text on standard error and an exit code.
+    pub fn execute(self) -> Exit {
+        ui::log(self.global.verbose);
+        match self.command.execute(&self.global) {
+            Ok(exit) => exit,
+            Err(error) => {
+                ui::error(&error);
+                if error.is::<Refused>() { Exit::Refused } else { Exit::Error }
+            }
+        }
+    }
+}

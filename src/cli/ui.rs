@@ -1,0 +1,43 @@
+//! The terminal: results on standard output, everything else on standard error.
+use super::Refused;
+use std::io::{self, IsTerminal, Write};
+
+/// The result of the command. A reader that has gone away is no error.
+pub fn result(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ =
+        out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
+}
+
+pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    result(&serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// A line of news.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+pub fn error(error: &anyhow::Error) {
+    let head = console::style("error:").red().bold().for_stderr();
+    say(&format!("{head} {error:#}"));
+    if let Some(hint) = error.downcast_ref::<Refused>().and_then(|r| r.hint.as_ref()) {
+        say(&format!("  {} {hint}", console::style("hint:").cyan().for_stderr()));
+    }
+}
+
+pub fn log(verbose: u8) {
+    let level = match verbose {
+        0 => "error",
+        1 => "backout=info,error",
+        _ => "backout=debug,info",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BACKOUT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .try_init();
+}

@@ -1,0 +1,264 @@
+//! The one function through which every operation passes: the only place that knows about grants, journals and deadlines.
+pub mod class;
+mod event;
+mod operation;
+
+pub use event::{Event, Events};
+pub use operation::{Half, Observer, Operation, Reconciled};
+
+use crate::{
+    journal::{Entry, Journal, Place, Request, RunId},
+    resource::{CallCtx, Failure, FailureKind, Lend, Lent, Progress, ResourceId, Resources, Witness},
+};
+use class::Class;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Why a step cannot go on. Never an answer to the guest: its instance ends here.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Stop {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("{operation} on `{label}` was begun, and nobody can say whether it happened: {look}")]
+    InDoubt { operation: String, label: String, look: String },
+    #[error("more than {limit} {what}")]
+    Limit { what: &'static str, limit: u64 },
+    #[error("the journal cannot be written: {0}")]
+    Journal(String),
+}
+
+/// What `perform` says instead of an output.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Answer(#[from] Failure),
+    #[error(transparent)]
+    Stop(#[from] Stop),
+}
+
+/// The gate of one attempt of one step.
+pub struct Gate {
+    pub journal: Arc<Journal>,
+    pub run: RunId,
+    pub place: Place,
+    pub events: Events,
+    pub cancel: CancellationToken,
+    /// For operations that name no time of their own.
+    pub usual_deadline: Duration,
+    /// Host calls that the step may make.
+    pub max_calls: u32,
+    /// When the step's wall time is over.
+    pub until: Option<Instant>,
+    calls: AtomicU32,
+}
+
+impl Gate {
+    pub fn new(journal: Arc<Journal>, run: RunId, place: Place, events: Events, cancel: CancellationToken) -> Self {
+        Self {
+            journal,
+            run,
+            place,
+            events,
+            cancel,
+            usual_deadline: Duration::from_secs(3600),
+            max_calls: u32::MAX,
+            until: None,
+            calls: AtomicU32::new(0),
+        }
+    }
+
+    pub async fn perform<O: Operation>(&self, resources: &Resources, operation: O) -> Result<O::Output, Error>
+    where
+        Resources: AsRef<Lent<O::On>>,
+    {
+        if self.cancel.is_cancelled() {
+            return Err(Stop::Cancelled.into());
+        }
+        let sequence = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if sequence > self.max_calls {
+            return Err(Stop::Limit { what: "host calls in one step", limit: self.max_calls.into() }.into());
+        }
+        let lend = self.authorise::<O>(resources, &operation)?;
+        let request = Request {
+            operation: O::NAME.to_owned(),
+            class: O::Class::NAME.to_owned(),
+            label: operation.label().to_owned(),
+            resource: lend.id.to_string(),
+            changes: if operation.changes() {
+                std::iter::once(&lend.id).chain(&lend.uses).map(ToString::to_string).collect()
+            } else {
+                Vec::new()
+            },
+            request: serde_json::to_value(&operation).map_err(|e| Failure::invalid(e.to_string()))?,
+        };
+        let time = operation.deadline(self.usual_deadline);
+        let deadline = Instant::now() + time;
+        let deadline = self.until.map_or(deadline, |until| until.min(deadline));
+        let call = CallCtx {
+            key: format!("{}/{}/{}/{}", self.run, self.place.title(), self.place.attempt, sequence),
+            deadline,
+            cancel: self.cancel.clone(),
+            witness: Arc::new(Testimony {
+                journal: self.journal.clone(),
+                run: self.run,
+                place: self.place.clone(),
+                sequence,
+            }),
+            progress: Arc::new(News { events: self.events.clone(), place: self.place.clone(), operation: O::NAME }),
+        };
+        if O::Class::CHANGES {
+            self.change(resources, lend, &operation, request, sequence, call).await
+        } else {
+            self.observe(lend, &operation, request, sequence, call).await
+        }
+    }
+
+    /// Whether a resource that is not granted exists is not told.
+    fn authorise<'r, O: Operation>(&self, resources: &'r Resources, operation: &O) -> Result<&'r Lend<O::On>, Error>
+    where
+        Resources: AsRef<Lent<O::On>>,
+    {
+        let lent: &Lent<O::On> = resources.as_ref();
+        let lend = lent.0.get(operation.label()).filter(|lend| O::RIGHT.is_none_or(|right| lend.rights.allow(right)));
+        lend.ok_or_else(|| {
+            let right = O::RIGHT.map(|r| r.to_string()).unwrap_or_default();
+            let label: String = operation.label().chars().take(128).collect();
+            let failure =
+                Failure::denied(format!("{} on `{label}` needs the right `{right}`, which is not granted", O::NAME));
+            self.journal.note(self.run, &self.place, 0, Entry::Denied { operation: O::NAME.into(), label, right });
+            failure.into()
+        })
+    }
+
+    async fn observe<O: Operation>(
+        &self,
+        lend: &Lend<O::On>,
+        operation: &O,
+        request: Request,
+        sequence: u32,
+        call: CallCtx,
+    ) -> Result<O::Output, Error> {
+        let began = Instant::now();
+        let half = O::Class::half(&lend.access);
+        let result = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(Stop::Cancelled.into()),
+            result = tokio::time::timeout_at(call.deadline.into(), operation.execute(half, &call)) =>
+                result.unwrap_or_else(|_| Err(late::<O>(began))),
+        };
+        let recorded = recorded::<O>(&result)?;
+        self.journal.note(
+            self.run,
+            &self.place,
+            sequence,
+            Entry::Observed { request, result: recorded, millis: millis(began) },
+        );
+        Ok(result?)
+    }
+
+    async fn change<O: Operation>(
+        &self,
+        resources: &Resources,
+        lend: &Lend<O::On>,
+        operation: &O,
+        request: Request,
+        sequence: u32,
+        call: CallCtx,
+    ) -> Result<O::Output, Error> {
+        let label = request.label.clone();
+        let changes = request.changes.clone();
+        self.append(sequence, Entry::Intent(request)).await?;
+        // A restore leaves alone what the run never changed, so whatever may change is remembered before it does.
+        if let Some(run) = resources.run.0.get("") {
+            let resources = changes.into_iter().filter_map(|id| ResourceId::try_from(id).ok());
+            run.access.mutator.memory().restore_point.changed.extend(resources);
+        }
+        let began = Instant::now();
+        let half = O::Class::half(&lend.access);
+        let result = match tokio::time::timeout_at(call.deadline.into(), operation.execute(half, &call)).await {
+            Ok(result) => result,
+            // The future is gone, the effect may not be: only a look at the real state can tell.
+            Err(_) => {
+                let evidence =
+                    self.journal.evidence(self.run, &self.place, sequence).map_err(|e| Stop::Journal(e.to_string()))?;
+                let look =
+                    CallCtx { deadline: Instant::now() + self.usual_deadline.min(Duration::from_secs(60)), ..call };
+                match operation.reconcile(&lend.access.observer, &evidence, &look).await {
+                    Ok(Reconciled::Done(output)) => Ok(output),
+                    Ok(Reconciled::NotDone) => Err(late::<O>(began)),
+                    Ok(Reconciled::Unknown(look)) => {
+                        return Err(Stop::InDoubt { operation: O::NAME.into(), label, look }.into());
+                    }
+                    Err(failure) => {
+                        let look = format!("looking failed too: {failure}");
+                        return Err(Stop::InDoubt { operation: O::NAME.into(), label, look }.into());
+                    }
+                }
+            }
+        };
+        let recorded = recorded::<O>(&result)?;
+        self.append(sequence, Entry::Outcome { result: recorded, millis: millis(began) }).await?;
+        Ok(result?)
+    }
+
+    async fn append(&self, sequence: u32, entry: Entry) -> Result<(), Stop> {
+        self.journal.append(self.run, &self.place, sequence, entry).await.map_err(|e| Stop::Journal(e.to_string()))
+    }
+}
+
+fn millis(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn late<O: Operation>(began: Instant) -> Failure {
+    Failure::new(FailureKind::TimedOut, format!("{} did not end within {:.0?}", O::NAME, began.elapsed()))
+}
+
+fn recorded<O: Operation>(result: &Result<O::Output, Failure>) -> Result<Result<serde_json::Value, Failure>, Failure> {
+    Ok(match result {
+        Ok(output) => Ok(serde_json::to_value(output).map_err(|e| Failure::failed(format!("{}: {e}", O::NAME)))?),
+        Err(failure) => Err(failure.clone()),
+    })
+}
+
+struct Testimony {
+    journal: Arc<Journal>,
+    run: RunId,
+    place: Place,
+    sequence: u32,
+}
+impl Witness for Testimony {
+    fn evidence(&self, data: serde_json::Value) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>> {
+        Box::pin(async move {
+            self.journal
+                .append(self.run, &self.place, self.sequence, Entry::Evidence { data })
+                .await
+                .map_err(|e| Failure::failed(format!("the journal cannot be written: {e}")))
+        })
+    }
+}
+
+struct News {
+    events: Events,
+    place: Place,
+    operation: &'static str,
+}
+impl Progress for News {
+    fn progress(&self, text: &str, done: u64, total: u64) {
+        self.events.send(Event::Progress {
+            place: self.place.clone(),
+            operation: self.operation.to_owned(),
+            text: text.to_owned(),
+            done,
+            total,
+        });
+    }
+}

@@ -1,0 +1,57 @@
+use super::class::Class;
+use crate::resource::{CallCtx, Failure, Kind, Right};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{future::Future, time::Duration};
+
+/// What a look at the real state says about an operation that was begun.
+pub enum Reconciled<T> {
+    Done(T),
+    NotDone,
+    /// The text says what would have to be looked at.
+    Unknown(String),
+}
+
+pub type Half<O> = <<O as Operation>::Class as Class>::Half<<O as Operation>::On>;
+pub type Observer<O> = <<O as Operation>::On as Kind>::Observer;
+
+/// One host function as data. Implemented with `async fn`; declared with `Send` so that steps can move between threads.
+pub trait Operation: Serialize + Send + Sync {
+    /// `interface.function`
+    const NAME: &'static str;
+    /// `None`: needs no grant, because it acts on the run itself.
+    const RIGHT: Option<Right>;
+    type On: Kind;
+    type Class: Class;
+    /// What the journal keeps. It may say more than the script is told.
+    type Output: Serialize + DeserializeOwned + Send;
+
+    /// The package's word for the resource; empty for the run.
+    fn label(&self) -> &str;
+
+    /// Whether what is live may be different afterwards. A backup is not such a change, a fence is not either.
+    fn changes(&self) -> bool {
+        Self::Class::CHANGES
+    }
+
+    /// How long it may take. Neither epochs nor fuel interrupt a host call.
+    fn deadline(&self, usual: Duration) -> Duration {
+        usual
+    }
+
+    fn execute(&self, half: &Half<Self>, call: &CallCtx) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+
+    /// Whether it has happened, after a time-out or a crash. Whatever still works for it has been ended before.
+    fn reconcile(
+        &self,
+        _real: &Observer<Self>,
+        _evidence: &[serde_json::Value],
+        _call: &CallCtx,
+    ) -> impl Future<Output = Result<Reconciled<Self::Output>, Failure>> + Send {
+        async {
+            Ok(match Self::Class::NAME {
+                "once" => Reconciled::Unknown(format!("look at the resource whether {} has happened", Self::NAME)),
+                _ => Reconciled::NotDone,
+            })
+        }
+    }
+}

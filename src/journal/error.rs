@@ -1,0 +1,25 @@
+use super::entry::FORMAT;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("journal {path}: {source}")]
+    Sqlite { path: String, source: rusqlite::Error },
+    #[error(
+        "journal {path} was written by a newer Backout (format {found}, this one reads {FORMAT}): install that version"
+    )]
+    TooNew { path: String, found: i64 },
+    #[error(
+        "journal {path} was written by an older Backout (format {found}, this one reads {FORMAT}): use that version"
+    )]
+    TooOld { path: String, found: i64 },
+    #[error("{path} is not a Backout journal")]
+    Foreign { path: String },
+    #[error("journal entry {id} cannot be read: {reason}")]
+    Damaged { id: i64, reason: String },
+    #[error("{0} must not follow here")]
+    Illegal(String),
+    #[error("there is no run {0}")]
+    NoRun(u64),
+    #[error("the journal's writer has ended")]
+    Closed,
+}

@@ -1,0 +1,141 @@
+//! Which entry may follow which, as one table for each of the three things that have a history: a run, an attempt of a
+//! step, an operation.
+use super::{
+    entry::{Entry, Place, RunId},
+    error::Error,
+};
+use std::collections::HashMap;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    New,
+    Open,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Run,
+    Step,
+    Operation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Begins,
+    GoesOn,
+    Ends,
+    /// Begins and ends in one entry.
+    Happens,
+}
+
+fn next(state: State, event: Event) -> Option<State> {
+    match (state, event) {
+        (State::New, Event::Begins) => Some(State::Open),
+        (State::New, Event::Happens) => Some(State::Closed),
+        (State::Open, Event::GoesOn) => Some(State::Open),
+        (State::Open, Event::Ends) => Some(State::Closed),
+        _ => None,
+    }
+}
+
+fn reading(entry: &Entry) -> (Subject, Event) {
+    match entry {
+        Entry::RunStarted(_) => (Subject::Run, Event::Begins),
+        Entry::RunEnded(_) => (Subject::Run, Event::Ends),
+        Entry::Assessed { .. } | Entry::Planned { .. } | Entry::Denied { .. } | Entry::Said { .. } => {
+            (Subject::Run, Event::GoesOn)
+        }
+        Entry::StepStarted => (Subject::Step, Event::Begins),
+        Entry::StepEnded { .. } => (Subject::Step, Event::Ends),
+        Entry::Intent(_) => (Subject::Operation, Event::Begins),
+        Entry::Evidence { .. } => (Subject::Operation, Event::GoesOn),
+        Entry::Outcome { .. } => (Subject::Operation, Event::Ends),
+        Entry::Observed { .. } => (Subject::Operation, Event::Happens),
+    }
+}
+
+/// The history so far, enough to judge the next entry.
+#[derive(Default)]
+pub struct History {
+    runs: HashMap<RunId, State>,
+    steps: HashMap<(RunId, Place), State>,
+    operations: HashMap<(RunId, Place, u32), State>,
+}
+
+impl History {
+    pub fn admit(&mut self, run: RunId, place: &Place, seq: u32, entry: &Entry) -> Result<(), Error> {
+        let (subject, event) = reading(entry);
+        let illegal = || Error::Illegal(format!("{event:?} of {subject:?} at {} #{seq}", place.title()));
+        if subject != Subject::Run && self.runs.get(&run) != Some(&State::Open) {
+            return Err(illegal());
+        }
+        let state = match subject {
+            Subject::Run => self.runs.entry(run).or_insert(State::New),
+            Subject::Step => self.steps.entry((run, place.clone())).or_insert(State::New),
+            Subject::Operation => {
+                // An operation of a step belongs between the step's start and end.
+                let step = self.steps.get(&(run, place.clone()));
+                if !place.step.is_empty() && step != Some(&State::Open) {
+                    return Err(illegal());
+                }
+                self.operations.entry((run, place.clone(), seq)).or_insert(State::New)
+            }
+        };
+        *state = next(*state, event).ok_or_else(illegal)?;
+        // What is closed cannot be begun again within this writer's life; a finished step's operations are forgotten.
+        if subject == Subject::Step && event == Event::Ends {
+            let open = self.operations.iter().any(|((r, p, _), s)| *r == run && p == place && *s == State::Open);
+            if open {
+                return Err(illegal());
+            }
+            self.operations.retain(|(r, p, _), _| *r != run || p != place);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Header, Request};
+
+    fn request() -> Request {
+        Request {
+            operation: "x.y".into(),
+            class: "once".into(),
+            label: String::new(),
+            resource: "run:run".into(),
+            changes: vec![],
+            request: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn only_the_lawful_order_is_admitted() {
+        let place = Place::new("upgrade", false, "install", 1);
+        let start = Entry::RunStarted(Header::default());
+        let ended = || Entry::StepEnded { result: Ok(()), millis: 1 };
+        let outcome = || Entry::Outcome { result: Ok(serde_json::Value::Null), millis: 1 };
+        let intent = || Entry::Intent(request());
+        let mut history = History::default();
+        assert!(history.admit(1, &place, 0, &Entry::StepStarted).is_err(), "no run yet");
+        history.admit(1, &place, 0, &start).unwrap();
+        assert!(history.admit(1, &place, 0, &start).is_err(), "a run starts once");
+        assert!(history.admit(1, &place, 1, &intent()).is_err(), "no step yet");
+        history.admit(1, &place, 0, &Entry::StepStarted).unwrap();
+        assert!(history.admit(1, &place, 1, &outcome()).is_err(), "outcome without intent");
+        history.admit(1, &place, 1, &intent()).unwrap();
+        assert!(history.admit(1, &place, 1, &intent()).is_err(), "intent twice");
+        assert!(history.admit(1, &place, 0, &ended()).is_err(), "a step cannot end while an operation is open");
+        let mut history = History::default();
+        history.admit(1, &place, 0, &start).unwrap();
+        history.admit(1, &place, 0, &Entry::StepStarted).unwrap();
+        history.admit(1, &place, 1, &intent()).unwrap();
+        history.admit(1, &place, 1, &Entry::Evidence { data: serde_json::Value::Null }).unwrap();
+        history.admit(1, &place, 1, &outcome()).unwrap();
+        assert!(history.admit(1, &place, 1, &outcome()).is_err(), "outcome twice");
+        history.admit(1, &place, 0, &ended()).unwrap();
+        assert!(history.admit(1, &place, 2, &intent()).is_err(), "the step is over");
+    }
+}

@@ -1,0 +1,14 @@
+//! The durable record of every run: intents, evidence, outcomes. Knows no capability.
+//!
+//! One SQLite file for all runs of a site. A writer thread owns the connection and puts what waits for it into one
+//! transaction (group commit); readers have connections of their own.
+mod entry;
+mod error;
+mod legal;
+mod reader;
+mod writer;
+
+pub use entry::{Ending, Entry, FORMAT, Header, Level, Place, Recorded, Request, Risk, RunId, Step};
+pub use error::Error;
+pub use reader::{Reader, RunSummary};
+pub use writer::Journal;

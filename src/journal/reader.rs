@@ -1,0 +1,128 @@
+use super::{
+    entry::{Ending, Entry, FORMAT, Header, Place, Recorded, RunId},
+    error::Error,
+};
+use rusqlite::{Connection, OpenFlags, Row, params};
+use std::path::{Path, PathBuf};
+
+/// A run in one line.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct RunSummary {
+    pub run: RunId,
+    /// milliseconds since 1970-01-01 UTC
+    pub started: i64,
+    pub ended: Option<i64>,
+    pub header: Header,
+    /// None: it goes on, or was interrupted.
+    pub ending: Option<Ending>,
+}
+
+/// The reading end; never makes a file.
+pub struct Reader {
+    db: Connection,
+    path: PathBuf,
+}
+
+impl Reader {
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let at = path.display().to_string();
+        let sqlite = |source| Error::Sqlite { path: at.clone(), source };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+        db.busy_timeout(std::time::Duration::from_secs(10)).map_err(sqlite)?;
+        db.execute_batch("PRAGMA query_only = ON").map_err(sqlite)?;
+        let found: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(sqlite)?;
+        match found {
+            FORMAT => Ok(Self { db, path: path.to_owned() }),
+            0 => Err(Error::Foreign { path: at }),
+            found if found > FORMAT => Err(Error::TooNew { path: at, found }),
+            found => Err(Error::TooOld { path: at, found }),
+        }
+    }
+
+    /// Newest first.
+    pub fn runs(&self) -> Result<Vec<RunSummary>, Error> {
+        let mut runs: Vec<RunSummary> = Vec::new();
+        for r in self.select("kind IN ('run-started', 'run-ended') ORDER BY id", &[])? {
+            match r.entry {
+                Entry::RunStarted(header) => {
+                    runs.push(RunSummary { run: r.run, started: r.at, ended: None, header, ending: None });
+                }
+                Entry::RunEnded(ending) => {
+                    if let Some(run) = runs.iter_mut().find(|s| s.run == r.run) {
+                        run.ending = Some(ending);
+                        run.ended = Some(r.at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        runs.reverse();
+        Ok(runs)
+    }
+
+    pub fn run(&self, run: RunId) -> Result<RunSummary, Error> {
+        self.runs()?.into_iter().find(|s| s.run == run).ok_or(Error::NoRun(run))
+    }
+
+    /// Everything of one run, in order.
+    pub fn entries(&self, run: RunId) -> Result<Vec<Recorded>, Error> {
+        self.select("run = ?1 ORDER BY id", &[&(run as i64)])
+    }
+
+    /// Everything from the start of a run on, other runs included, in order.
+    pub fn since(&self, run: RunId) -> Result<Vec<Recorded>, Error> {
+        self.select("run >= ?1 ORDER BY id", &[&(run as i64)])
+    }
+
+    /// How long a step took in earlier runs in which it succeeded, in milliseconds, newest first.
+    pub fn durations(&self, package: &str, phase: &str, step: &str) -> Result<Vec<u64>, Error> {
+        let mut statement = self
+            .db
+            .prepare_cached(
+                "SELECT json_extract(e.body, '$.millis') FROM entry e
+                 JOIN entry s ON s.run = e.run AND s.kind = 'run-started'
+                 WHERE e.kind = 'step-ended' AND e.phase = ?2 AND e.step = ?3
+                   AND json_type(e.body, '$.result.Ok') IS NOT NULL AND json_extract(s.body, '$.package') = ?1
+                 ORDER BY e.id DESC LIMIT 20",
+            )
+            .map_err(|e| self.error(e))?;
+        let rows =
+            statement.query_map(params![package, phase, step], |r| r.get::<_, i64>(0)).map_err(|e| self.error(e))?;
+        rows.map(|r| r.map(|n| u64::try_from(n).unwrap_or(0)).map_err(|e| self.error(e))).collect()
+    }
+
+    fn select(&self, tail: &str, params: &[&dyn rusqlite::ToSql]) -> Result<Vec<Recorded>, Error> {
+        let sql = format!("SELECT id, run, at, phase, rolled_back, step, attempt, seq, body FROM entry WHERE {tail}");
+        let mut statement = self.db.prepare_cached(&sql).map_err(|e| self.error(e))?;
+        let mut rows = statement.query(params).map_err(|e| self.error(e))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(|e| self.error(e))? {
+            found.push(read(row)?);
+        }
+        Ok(found)
+    }
+
+    fn error(&self, source: rusqlite::Error) -> Error {
+        Error::Sqlite { path: self.path.display().to_string(), source }
+    }
+}
+
+fn read(row: &Row<'_>) -> Result<Recorded, Error> {
+    let id: i64 = row.get(0).map_err(|e| Error::Damaged { id: 0, reason: e.to_string() })?;
+    let damaged = |e: rusqlite::Error| Error::Damaged { id, reason: e.to_string() };
+    let body: String = row.get(8).map_err(damaged)?;
+    Ok(Recorded {
+        id,
+        run: row.get::<_, i64>(1).map_err(damaged)?.try_into().unwrap_or_default(),
+        at: row.get(2).map_err(damaged)?,
+        place: Place {
+            phase: row.get(3).map_err(damaged)?,
+            rolled_back: row.get(4).map_err(damaged)?,
+            step: row.get(5).map_err(damaged)?,
+            attempt: row.get(6).map_err(damaged)?,
+        },
+        seq: row.get(7).map_err(damaged)?,
+        entry: serde_json::from_str(&body).map_err(|e| Error::Damaged { id, reason: e.to_string() })?,
+    })
+}

@@ -1,0 +1,14 @@
+//! Backout runs rollback scripts that are WebAssembly components. The modules in reading order:
+//!
+//! ```text
+//! package ─► site ─► session ─► capability ─► gate ─► journal ─► report
+//! ```
+//!
+//! `resource` serves capability and gate; `run` leads a run along the line; `cli` composes.
+pub mod capability;
+pub mod cli;
+pub mod condition;
+pub mod failure;
+pub mod gate;
+pub mod journal;
+pub mod resource;

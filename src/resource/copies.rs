@@ -1,0 +1,136 @@
+//! What databases and trees have in common: a stand-by copy that is proven, brought up to date and exchanged with what is
+//! live. Backed by each driver's own means.
+use super::{CallCtx, Failure, Kind};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// A backup of one resource. The journal keeps it whole; a guest sees `id`, `bytes` and `proven`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Unique on this host.
+    pub id: String,
+    /// Where the stand-by is, in the driver's own words; of no meaning to anybody else.
+    pub place: String,
+    /// `stand-by`; later also `clone`, `archive`, `volume`.
+    pub method: String,
+    pub bytes: u64,
+    /// Restored somewhere and compared.
+    pub proven: bool,
+    /// What was compared.
+    pub fingerprint: Fingerprint,
+    /// Rows or files that this call copied: all of them for `take`, those that had changed for `refresh`.
+    pub copied: u64,
+    /// How changes were found: `full compare`, `page difference`, …
+    pub detector: String,
+}
+
+/// What a resource holds, comparably: a part is a table of a database, or a top-level entry of a tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Digest of the schema; of a tree empty.
+    pub schema: String,
+    pub parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub name: String,
+    /// rows of a table, files of a folder
+    pub count: u64,
+    /// lower-case hexadecimal SHA-256 over the content, in an order that does not depend on storage
+    pub digest: String,
+}
+
+impl Fingerprint {
+    pub fn count(&self) -> u64 {
+        self.parts.iter().map(|p| p.count).sum()
+    }
+
+    /// How `self` differs from `then`, a line a part; empty when they are equal.
+    pub fn differences(&self, then: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.schema != then.schema {
+            lines.push("the schema differs".to_owned());
+        }
+        for part in &self.parts {
+            match then.parts.iter().find(|p| p.name == part.name) {
+                None => lines.push(format!("{} is new ({})", part.name, part.count)),
+                Some(p) if p.count != part.count => {
+                    lines.push(format!("{} has {}, had {}", part.name, part.count, p.count))
+                }
+                Some(p) if p.digest != part.digest => lines.push(format!("{} has other content", part.name)),
+                Some(_) => {}
+            }
+        }
+        for part in &then.parts {
+            if !self.parts.iter().any(|p| p.name == part.name) {
+                lines.push(format!("{} is missing", part.name));
+            }
+        }
+        lines
+    }
+}
+
+/// What a restore sets aside in one part: a table, or a top-level entry of a tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    pub part: String,
+    /// only what was live has them
+    pub rows: u64,
+    /// both have them, with different content
+    pub changed: u64,
+    /// only the copy has them
+    pub missing: u64,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// `false`: nothing had been changed since the restore point, so nothing was exchanged.
+    pub exchanged: bool,
+    /// Where what was live is kept, in the driver's words; a path that the operator can open.
+    pub aside: Option<String>,
+    pub lost: Vec<Lost>,
+}
+
+/// Where an exchange stands, found by looking at the real state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exchange {
+    /// The stand-by still stands by.
+    NotDone,
+    /// The stand-by is live, what was live is aside at this place.
+    Done { aside: String },
+    /// Neither can be said; the text is for people.
+    Unclear(String),
+}
+
+#[async_trait]
+pub trait ObserveCopies: Send + Sync {
+    /// What is live now.
+    async fn fingerprint(&self, call: &CallCtx) -> Result<Fingerprint, Failure>;
+    /// What an exchange would set aside now. Bounded work: reads both sides once.
+    async fn loss(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Vec<Lost>, Failure>;
+    /// The stand-by is there and still equals its proof; `unproven` when it was damaged since.
+    async fn inspect(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<(), Failure>;
+    /// Whether `exchange` of this snapshot has happened, from identities that `evidence` named before it.
+    async fn exchanged(&self, snapshot: &Snapshot, evidence: &[serde_json::Value]) -> Result<Exchange, Failure>;
+}
+
+#[async_trait]
+pub trait MutateCopies: Send + Sync {
+    /// Makes a stand-by while the product serves, proves it. Everything it leaves behind is named after `id`. Running it
+    /// again with the same id starts over.
+    async fn take(&self, id: &str, call: &CallCtx) -> Result<Snapshot, Failure>;
+    /// Brings the stand-by up to date with what is live and proves it again.
+    async fn refresh(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure>;
+    /// Checks the proof, writes evidence, exchanges stand-by and live, makes it durable. Keeps what was live aside.
+    async fn exchange(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Restored, Failure>;
+    /// Frees what a snapshot and its exchange left: stand-by, aside. Nothing there is fine. Never touches what is live.
+    async fn discard(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<u64, Failure>;
+}
+
+/// A kind whose resources can be backed up.
+pub trait Copied: Kind {
+    fn observe(observer: &Self::Observer) -> &dyn ObserveCopies;
+    fn mutate(mutator: &Self::Mutator) -> &dyn MutateCopies;
+}

@@ -1,0 +1,73 @@
+//! Databases: who may use them, what is in them, their stand-by copies.
+use super::{
+    CallCtx, Failure, Kind,
+    copies::{Copied, MutateCopies, ObserveCopies},
+};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, time::Duration};
+
+/// `[database.NAME]` of the site.
+#[derive(Clone, Debug)]
+pub struct Section {
+    pub driver: Driver,
+    /// How long what a restore set aside is kept before a restore point may be deleted without asking.
+    pub keep_aside: Duration,
+    /// Belongs to this product alone; only then may it be exchanged.
+    pub exclusive: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Driver {
+    Sqlite { path: PathBuf },
+}
+
+/// Somebody who uses a database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    pub who: String,
+    pub state: String,
+    pub age_seconds: u32,
+}
+
+/// The most that `query` answers with.
+pub const MAX_ROWS: usize = 1_000;
+pub const MAX_BYTES: usize = 1 << 20;
+
+// Aliases, because `dyn Observe` behind a reference in an `async fn` would lose its `'static`.
+pub type Observer = dyn Observe;
+pub type Mutator = dyn Mutate;
+
+/// Opened read-only: what observes cannot change, whatever the SQL says.
+#[async_trait]
+pub trait Observe: ObserveCopies {
+    async fn activity(&self, call: &CallCtx) -> Result<Vec<Session>, Failure>;
+    /// One read-only statement. `invalid` beyond `MAX_ROWS` and `MAX_BYTES`, and for anything that is not read-only.
+    async fn query(&self, sql: &str, call: &CallCtx) -> Result<Vec<Vec<String>>, Failure>;
+    async fn fenced(&self) -> Result<bool, Failure>;
+}
+
+#[async_trait]
+pub trait Mutate: MutateCopies {
+    async fn fence(&self, within: Duration, call: &CallCtx) -> Result<(), Failure>;
+    async fn unfence(&self, call: &CallCtx) -> Result<(), Failure>;
+    /// Statements in one transaction; rows that changed.
+    async fn execute(&self, sql: &str, call: &CallCtx) -> Result<u64, Failure>;
+}
+
+pub struct Database;
+
+impl Kind for Database {
+    const NAME: &'static str = "database";
+    type Observer = Observer;
+    type Mutator = Mutator;
+    type Terms = ();
+}
+impl Copied for Database {
+    fn observe(observer: &Observer) -> &dyn ObserveCopies {
+        observer
+    }
+    fn mutate(mutator: &Mutator) -> &dyn MutateCopies {
+        mutator
+    }
+}

@@ -1,0 +1,76 @@
+//! Numbers that say how the product and its host are.
+use super::{CallCtx, Failure, Kind};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// `[metrics.NAME]` of the site.
+#[derive(Clone, Debug)]
+pub struct Section {
+    pub driver: Driver,
+}
+
+#[derive(Clone, Debug)]
+pub enum Driver {
+    /// This machine: `cpu`, `memory`, `disk-free`, `network-received`, `network-sent`.
+    Host { disk: PathBuf },
+    /// A service's own processes: `cpu` (1 is one processor), `memory` (bytes), `processes`.
+    Process { service: String },
+    /// A page of the product.
+    Page { url: String, timeout: Duration, queries: BTreeMap<String, Query> },
+}
+
+/// How one number is found on a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// `json:items.0.total`
+    Json(String),
+    /// `prometheus:http_requests_total{code="500"}`; the sum of all that match
+    Prometheus(String),
+    /// Change of one query divided by the change of another between two samples a second apart: an error rate from two
+    /// counters. `ratio:ERRORS / ALL`, each `json:…` or `prometheus:…`.
+    Ratio(Box<Query>, Box<Query>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostMetrics {
+    pub cpu: f64,
+    pub memory_used: u64,
+    pub memory_total: u64,
+    pub disk_free: u64,
+    pub disk_total: u64,
+    pub network_received: f64,
+    pub network_sent: f64,
+}
+
+/// The names that a need lists; only these may be asked for. Empty: the need names none, and none may be.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    pub queries: Vec<String>,
+}
+
+pub type Observer = dyn Observe;
+pub type Mutator = dyn Mutate;
+
+#[async_trait]
+pub trait Observe: Send + Sync {
+    /// The names that this resource has.
+    fn names(&self) -> Vec<String>;
+    /// Several at once, from one look where possible. `None`: no data. A name that does not exist is `invalid`.
+    async fn read(&self, names: &[String], call: &CallCtx) -> Result<BTreeMap<String, Option<f64>>, Failure>;
+    async fn host(&self, call: &CallCtx) -> Result<HostMetrics, Failure>;
+}
+
+/// Metrics cannot be changed; there is no such half.
+pub trait Mutate: Send + Sync {}
+pub struct Unchangeable;
+impl Mutate for Unchangeable {}
+
+pub struct Metrics;
+
+impl Kind for Metrics {
+    const NAME: &'static str = "metrics";
+    type Observer = Observer;
+    type Mutator = Mutator;
+    type Terms = Terms;
+}

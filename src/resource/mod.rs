@@ -1,0 +1,107 @@
+//! Kinds of resources: what an operator names in the site file. Several interfaces may work on one kind (`backup` and
+//! `database` on databases, `files` and `backup` on trees), so sections of the site and drivers live here.
+mod call;
+pub mod copies;
+mod rights;
+mod verdict;
+
+pub use crate::failure::{Failure, FailureKind};
+pub use call::{CallCtx, Progress, Witness};
+pub use rights::{Right, Rights};
+pub use verdict::{Area, Reading, Ruling, Verdict};
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+pub trait Kind: Sized + Send + Sync + 'static {
+    /// The word of the site file and of a manifest's needs: `database`, `tree`.
+    const NAME: &'static str;
+    /// The half of a driver that only looks.
+    type Observer: ?Sized + Send + Sync + 'static;
+    /// The half that changes things.
+    type Mutator: ?Sized + Send + Sync + 'static;
+    /// What need and grant say beyond rights: which metrics, whether a tool may run twice.
+    type Terms: Clone + Default + Send + Sync + 'static;
+}
+
+/// Both halves of a driver. An operation gets the one that its class names, and has no way to the other.
+pub struct Access<K: Kind> {
+    pub observer: Arc<K::Observer>,
+    pub mutator: Arc<K::Mutator>,
+}
+
+impl<K: Kind> Clone for Access<K> {
+    fn clone(&self) -> Self {
+        Self { observer: self.observer.clone(), mutator: self.mutator.clone() }
+    }
+}
+
+/// A resource of the site by kind and name: `database:orders`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct ResourceId {
+    pub kind: String,
+    pub name: String,
+}
+
+impl ResourceId {
+    pub fn new(kind: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { kind: kind.into(), name: name.into() }
+    }
+}
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.name)
+    }
+}
+impl From<ResourceId> for String {
+    fn from(id: ResourceId) -> Self {
+        id.to_string()
+    }
+}
+impl TryFrom<String> for ResourceId {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let (kind, name) = text.split_once(':').ok_or_else(|| format!("no `kind:name`: {text}"))?;
+        Ok(Self::new(kind, name))
+    }
+}
+
+/// One resource as it is lent to a package under a label.
+pub struct Lend<K: Kind> {
+    pub id: ResourceId,
+    /// In both the need and the grant.
+    pub rights: Rights,
+    pub terms: K::Terms,
+    /// Resources that starting or running this one may change (`uses` in the site).
+    pub uses: Vec<ResourceId>,
+    pub access: Access<K>,
+}
+
+/// The resources of one kind that are lent, by label.
+pub struct Lent<K: Kind>(pub BTreeMap<String, Lend<K>>);
+
+impl<K: Kind> Default for Lent<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+macro_rules! kinds { ($($name:ident: $ty:ident,)*) => {
+    $(pub mod $name; pub use $name::$ty;)*
+    /// Everything that is lent to a run.
+    #[derive(Default)]
+    pub struct Resources { $(pub $name: Lent<$ty>,)* }
+    $(impl AsRef<Lent<$ty>> for Resources { fn as_ref(&self) -> &Lent<$ty> { &self.$name } })*
+    /// The words of the site file, in the order in which people think of them.
+    pub const KINDS: &[&str] = &[$(<$ty as Kind>::NAME),*];
+}; }
+kinds! {
+    run: Run,
+    database: Database,
+    tree: Tree,
+    service: Service,
+    metrics: Metrics,
+    probe: Probe,
+    tool: Tool,
+}

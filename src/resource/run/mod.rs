@@ -1,0 +1,83 @@
+//! The run itself, a kind like the others: context, settings, data between steps, payloads, time and people.
+use super::{Failure, Kind, copies::Snapshot, tree::Archive};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What does not change while a run goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub package: String,
+    pub version: String,
+    pub from_version: String,
+    pub to_version: String,
+    pub settings: BTreeMap<String, String>,
+    pub payloads: BTreeMap<String, Archive>,
+}
+
+/// What one `prepare` run leaves, as the journal tells it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RestorePoint {
+    /// The run that made it.
+    pub run: u64,
+    /// Snapshots by resource of the site (`database:orders`), the newest of each.
+    pub snapshots: BTreeMap<super::ResourceId, Snapshot>,
+    /// Whether all snapshots are of one moment, under a fence.
+    pub one_cut: bool,
+    /// Medians by metrics resource of the site, then by metric.
+    pub baselines: BTreeMap<String, BTreeMap<String, f64>>,
+    /// Resources that may have changed since their snapshot was taken or refreshed.
+    pub changed: BTreeSet<super::ResourceId>,
+}
+
+/// What changes while a run goes on. All of it can be told again from the journal.
+#[derive(Default)]
+pub struct Memory {
+    pub store: BTreeMap<String, String>,
+    /// `phase/step` of the upgrade that is rolled back, or of this run.
+    pub completed: BTreeSet<String>,
+    pub restore_point: RestorePoint,
+    pub marks: BTreeMap<String, super::service::Mark>,
+}
+
+/// People, seen from a run.
+#[async_trait]
+pub trait Approver: Send + Sync {
+    /// Who approved. `denied` when they did not, `unavailable` when nobody can be asked.
+    async fn ask(&self, question: &str, role: &str) -> Result<String, Failure>;
+}
+
+/// The run as it is looked at.
+pub struct Observer {
+    pub facts: Facts,
+    pub memory: Arc<Mutex<Memory>>,
+    pub approver: Arc<dyn Approver>,
+}
+
+impl Observer {
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        // A panic elsewhere leaves plain values behind, which stay readable.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The run as it is changed.
+pub struct Mutator(pub Arc<Mutex<Memory>>);
+
+impl Mutator {
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub struct Run;
+
+impl Kind for Run {
+    const NAME: &'static str = "run";
+    type Observer = Observer;
+    type Mutator = Mutator;
+    type Terms = ();
+}

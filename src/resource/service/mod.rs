@@ -1,0 +1,91 @@
+//! Services: what runs, what it says in its log.
+use super::{CallCtx, Failure, Kind, ResourceId};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::Duration,
+};
+
+/// `[service.NAME]` of the site.
+#[derive(Clone, Debug)]
+pub struct Section {
+    pub driver: Driver,
+    /// Starting it may change these.
+    pub uses: Vec<ResourceId>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Driver {
+    /// A process that Backout supervises.
+    Process(Process),
+}
+
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Program and arguments; a program with a `/` is relative to the site file, already resolved.
+    pub run: Vec<String>,
+    pub dir: PathBuf,
+    pub env: BTreeMap<String, String>,
+    /// Runs as this user; Backout must be root for it.
+    pub user: Option<String>,
+    /// Running this long without ending counts as started.
+    pub settle: Duration,
+    /// After SIGTERM; then SIGKILL for the whole group.
+    pub stop_within: Duration,
+    /// The signal that makes it read its configuration again, `HUP`.
+    pub reload: Option<String>,
+    /// The log is rotated at this size, and this many old ones are kept.
+    pub log_bytes: u64,
+    pub log_keep: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    Running,
+    Stopped,
+    Failed,
+    Starting,
+}
+
+/// A place in a log that survives its rotation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// bytes that had ever been written to the log
+    pub position: u64,
+}
+
+pub const MAX_LINES: usize = 100;
+pub const MAX_LINE_BYTES: usize = 64 << 10;
+
+pub type Observer = dyn Observe;
+pub type Mutator = dyn Mutate;
+
+#[async_trait]
+pub trait Observe: Send + Sync {
+    async fn status(&self) -> Result<Status, Failure>;
+    /// The end of the log as it is now.
+    async fn mark(&self) -> Result<Mark, Failure>;
+    /// Lines since the mark that contain any of `texts`, at most `MAX_LINES` and `MAX_LINE_BYTES`.
+    async fn search(&self, since: &Mark, texts: &[String]) -> Result<Vec<String>, Failure>;
+    /// The process ids that belong to it now; for its own CPU and memory.
+    async fn processes(&self) -> Result<Vec<i32>, Failure>;
+}
+
+#[async_trait]
+pub trait Mutate: Send + Sync {
+    async fn start(&self, call: &CallCtx) -> Result<(), Failure>;
+    async fn stop(&self, call: &CallCtx) -> Result<(), Failure>;
+    async fn reload(&self, call: &CallCtx) -> Result<(), Failure>;
+}
+
+pub struct Service;
+
+impl Kind for Service {
+    const NAME: &'static str = "service";
+    type Observer = Observer;
+    type Mutator = Mutator;
+    type Terms = ();
+}

@@ -1,0 +1,3 @@
+//! The one integration binary: each binary links wasmtime, so there is one. A file per subject.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+mod cli;
