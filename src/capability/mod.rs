@@ -95,7 +95,14 @@ macro_rules! capabilities { ($($name:ident),* $(,)?) => {
     }
 }; }
 capabilities! {
+    context,
+    log,
+    report,
+    store,
+    payload,
+    clock,
     backup,
     database,
     service,
+    approval,
 }

@@ -8,7 +8,7 @@ pub use operation::{Half, Observer, Operation, Reconciled};
 
 use crate::{
     journal::{Entry, Journal, Place, Request, RunId},
-    resource::{CallCtx, Failure, FailureKind, Lend, Lent, Progress, ResourceId, Resources, Witness},
+    resource::{CallCtx, Failure, FailureKind, Lend, Lent, Progress, ResourceId, Resources, Witness, run::RUN},
 };
 use class::Class;
 use std::{
@@ -16,7 +16,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -44,6 +44,20 @@ pub enum Error {
     Stop(#[from] Stop),
 }
 
+/// What one attempt of one step may use of the gate.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    pub calls: u32,
+    pub log_bytes: u64,
+    pub store_bytes: u64,
+    pub wall: Duration,
+}
+impl Default for Quota {
+    fn default() -> Self {
+        Self { calls: 100_000, log_bytes: 1 << 20, store_bytes: 1 << 20, wall: Duration::from_secs(4 * 3600) }
+    }
+}
+
 /// The gate of one attempt of one step.
 pub struct Gate {
     pub journal: Arc<Journal>,
@@ -53,11 +67,11 @@ pub struct Gate {
     pub cancel: CancellationToken,
     /// For operations that name no time of their own.
     pub usual_deadline: Duration,
-    /// Host calls that the step may make.
-    pub max_calls: u32,
+    pub quota: Quota,
     /// When the step's wall time is over.
     pub until: Option<Instant>,
     calls: AtomicU32,
+    log: AtomicU64,
 }
 
 impl Gate {
@@ -69,10 +83,20 @@ impl Gate {
             events,
             cancel,
             usual_deadline: Duration::from_secs(3600),
-            max_calls: u32::MAX,
+            quota: Quota::default(),
             until: None,
             calls: AtomicU32::new(0),
+            log: AtomicU64::new(0),
         }
+    }
+
+    /// Bytes for log and report; every line costs a little more than its text.
+    pub fn count_log(&self, bytes: usize) -> Result<(), Stop> {
+        let bytes = bytes as u64 + 16;
+        if self.log.fetch_add(bytes, Ordering::Relaxed) + bytes > self.quota.log_bytes {
+            return Err(Stop::Limit { what: "bytes of log and report in one step", limit: self.quota.log_bytes });
+        }
+        Ok(())
     }
 
     pub async fn perform<O: Operation>(&self, resources: &Resources, operation: O) -> Result<O::Output, Error>
@@ -83,8 +107,13 @@ impl Gate {
             return Err(Stop::Cancelled.into());
         }
         let sequence = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        if sequence > self.max_calls {
-            return Err(Stop::Limit { what: "host calls in one step", limit: self.max_calls.into() }.into());
+        if sequence > self.quota.calls {
+            return Err(Stop::Limit { what: "host calls in one step", limit: self.quota.calls.into() }.into());
+        }
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            return Err(
+                Stop::Limit { what: "seconds of wall time in one step", limit: self.quota.wall.as_secs() }.into()
+            );
         }
         let lend = self.authorise::<O>(resources, &operation)?;
         let request = Request {
@@ -177,9 +206,11 @@ impl Gate {
         let changes = request.changes.clone();
         self.append(sequence, Entry::Intent(request)).await?;
         // A restore leaves alone what the run never changed, so whatever may change is remembered before it does.
-        if let Some(run) = resources.run.0.get("") {
+        if let Some(run) = resources.run.0.get(RUN) {
             let resources = changes.into_iter().filter_map(|id| ResourceId::try_from(id).ok());
-            run.access.mutator.memory().restore_point.changed.extend(resources);
+            let mut memory = run.access.mutator.memory();
+            memory.restore_point.changed.extend(resources);
+            memory.disturbed |= operation.disturbs();
         }
         let began = Instant::now();
         let half = O::Class::half(&lend.access);

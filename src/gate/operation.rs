@@ -33,6 +33,11 @@ pub trait Operation: Serialize + Send + Sync {
         Self::Class::CHANGES
     }
 
+    /// Whether anybody but Backout could notice it. Making a copy is no such thing, stopping a service is.
+    fn disturbs(&self) -> bool {
+        Self::Class::CHANGES
+    }
+
     /// How long it may take. Neither epochs nor fuel interrupt a host call.
     fn deadline(&self, usual: Duration) -> Duration {
         usual

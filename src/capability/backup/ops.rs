@@ -35,6 +35,9 @@ impl<K: Copied> Operation for Take<K> {
     fn changes(&self) -> bool {
         false
     }
+    fn disturbs(&self) -> bool {
+        false
+    }
     async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<Snapshot, Failure> {
         K::mutate(half).take(&self.id, call).await
     }
@@ -57,6 +60,9 @@ impl<K: Copied> Operation for Refresh<K> {
         &self.resource
     }
     fn changes(&self) -> bool {
+        false
+    }
+    fn disturbs(&self) -> bool {
         false
     }
     async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<Snapshot, Failure> {
@@ -145,6 +151,9 @@ impl<K: Copied> Operation for Discard<K> {
         &self.resource
     }
     fn changes(&self) -> bool {
+        false
+    }
+    fn disturbs(&self) -> bool {
         false
     }
     async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<u64, Failure> {

@@ -6,7 +6,7 @@ use crate::{
     resource::{
         Database, Failure, ResourceId, Tree,
         copies::{Lost, Restored, Snapshot},
-        run::RestorePoint,
+        run::{RUN, RestorePoint},
     },
 };
 use std::{collections::BTreeMap, marker::PhantomData};
@@ -86,14 +86,14 @@ impl Call<'_> {
     }
 
     fn restore_point<T>(&self, look: impl FnOnce(&RestorePoint) -> T) -> T {
-        match self.resources.run.0.get("") {
+        match self.resources.run.0.get(RUN) {
             Some(run) => look(&run.access.observer.memory().restore_point),
             None => look(&RestorePoint::default()),
         }
     }
 
     fn change_restore_point(&self, change: impl FnOnce(&mut RestorePoint)) {
-        if let Some(run) = self.resources.run.0.get("") {
+        if let Some(run) = self.resources.run.0.get(RUN) {
             change(&mut run.access.mutator.memory().restore_point);
         }
     }

@@ -4,6 +4,7 @@ use crate::{
         Area, CallCtx, Database, Failure, Resources, Right, Ruling, Verdict,
         copies::Fingerprint,
         database::{Mutator, Observer, Session},
+        run::RUN,
     },
 };
 use serde::Serialize;
@@ -84,7 +85,7 @@ impl Operation for Activity {
 /// The fingerprint that the run's restore point has of a database, if there is one.
 pub fn restore_point_of(resources: &Resources, label: &str) -> Option<Fingerprint> {
     let id = &resources.database.0.get(label)?.id;
-    let run = resources.run.0.get("")?;
+    let run = resources.run.0.get(RUN)?;
     Some(run.access.observer.memory().restore_point.snapshots.get(id)?.fingerprint.clone())
 }
 

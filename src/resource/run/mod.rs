@@ -7,6 +7,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+/// The one label of this kind: there is one run.
+pub const RUN: &str = "";
+
 /// What does not change while a run goes on.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -41,6 +44,8 @@ pub struct Memory {
     pub completed: BTreeSet<String>,
     pub restore_point: RestorePoint,
     pub marks: BTreeMap<String, super::service::Mark>,
+    /// Whether anything outside Backout's own copies has been touched; if not, an end leaves all as it was.
+    pub disturbed: bool,
 }
 
 /// People, seen from a run.

@@ -1,0 +1,4 @@
+//! People.
+mod host;
+pub mod ops;
+pub use host::link;

@@ -1,0 +1,4 @@
+//! Time, as recorded.
+mod host;
+pub mod ops;
+pub use host::link;

@@ -1,0 +1,56 @@
+use crate::{
+    gate::{Operation, class},
+    resource::{
+        CallCtx, Failure, Right, Run,
+        run::{Observer, RUN},
+    },
+};
+use serde::{Serialize};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+#[derive(Serialize)]
+pub struct Now {}
+impl Operation for Now {
+    const NAME: &'static str = "clock.now";
+    const RIGHT: Option<Right> = None;
+    type On = Run;
+    type Class = class::Observe;
+    type Output = u64;
+    fn label(&self) -> &str {
+        RUN
+    }
+    async fn execute(&self, _: &Observer, _: &CallCtx) -> Result<u64, Failure> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+#[derive(Serialize)]
+pub struct Sleep {
+    pub millis: u64,
+}
+impl Operation for Sleep {
+    const NAME: &'static str = "clock.sleep";
+    const RIGHT: Option<Right> = None;
+    type On = Run;
+    type Class = class::Observe;
+    type Output = ();
+    fn label(&self) -> &str {
+        RUN
+    }
+    fn deadline(&self, usual: Duration) -> Duration {
+        usual.max(Duration::from_millis(self.millis) + Duration::from_secs(60))
+    }
+    async fn execute(&self, _: &Observer, call: &CallCtx) -> Result<(), Failure> {
+        let whole = Duration::from_millis(self.millis);
+        let end = tokio::time::Instant::now() + whole;
+        loop {
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            call.progress("waits", (whole - left).as_secs(), whole.as_secs());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(Duration::from_secs(1))).await;
+        }
+    }
+}

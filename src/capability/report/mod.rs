@@ -1,0 +1,4 @@
+//! What people read afterwards.
+mod host;
+pub mod ops;
+pub use host::link;
