@@ -12,3 +12,5 @@ pub mod failure;
 pub mod gate;
 pub mod journal;
 pub mod resource;
+pub mod run;
+pub mod session;

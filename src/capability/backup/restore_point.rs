@@ -68,6 +68,9 @@ impl Call<'_> {
         if let Some(resource) = self.resource(&label) {
             self.change_restore_point(|p| {
                 p.changed.remove(&resource);
+                if restored.exchanged {
+                    p.restored.insert(resource);
+                }
             });
         }
         Ok(restored)
@@ -100,7 +103,10 @@ impl Call<'_> {
 
     fn snapshot(&self, label: &str) -> (Option<Snapshot>, bool) {
         let Some(resource) = self.resource(label) else { return (None, false) };
-        self.restore_point(|p| (p.snapshots.get(&resource).cloned(), p.changed.contains(&resource)))
+        self.restore_point(|p| {
+            let changed = p.changed.contains(&resource) && !p.restored.contains(&resource);
+            (p.snapshots.get(&resource).cloned(), changed)
+        })
     }
 
     /// The labels under which the package knows what is in the restore point, databases first.

@@ -34,6 +34,9 @@ pub struct RestorePoint {
     pub baselines: BTreeMap<String, BTreeMap<String, f64>>,
     /// Resources that may have changed since their snapshot was taken or refreshed.
     pub changed: BTreeSet<super::ResourceId>,
+    /// Resources whose copy has become live: there is nothing left to exchange.
+    #[serde(default)]
+    pub restored: BTreeSet<super::ResourceId>,
 }
 
 /// What changes while a run goes on. All of it can be told again from the journal.

@@ -1,0 +1,251 @@
+//! What the commands do with the phases, and what each end means for the system.
+use super::{Halt, Phase, Run};
+use crate::{
+    capability::{backup, database},
+    gate::Stop,
+    journal::{self, Ending, Level, Risk, Step},
+    resource::{Database, ResourceId, Right, Tree},
+};
+use serde::Serialize;
+use std::marker::PhantomData;
+
+/// The plans of a run, as people see them before it starts.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Plans {
+    pub risks: Vec<Risk>,
+    pub prepare: Vec<Step>,
+    pub upgrade: Vec<Step>,
+    pub verify: Vec<Step>,
+    pub rollback: Vec<Step>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Assessed,
+    Prepared,
+    Upgraded,
+    /// By itself, because of this; verified.
+    TurnedBack(String),
+    /// As asked; verified.
+    RolledBack,
+    Verified,
+    /// The product does not pass; nothing was changed.
+    Unverified(String),
+    Committed,
+    Unfenced,
+    /// Nothing was changed.
+    Refused(String),
+    /// Half-way.
+    Stopped(String),
+    /// Half-way, and one operation may or may not have happened.
+    InDoubt(String),
+}
+
+impl Outcome {
+    pub fn ending(&self) -> Ending {
+        let (outcome, exit, message) = match self {
+            Self::Assessed => ("assessed", 0, ""),
+            Self::Prepared => ("prepared", 0, ""),
+            Self::Upgraded => ("upgraded", 0, ""),
+            Self::TurnedBack(why) => ("rolled-back", 4, why.as_str()),
+            Self::RolledBack => ("rolled-back", 0, ""),
+            Self::Verified => ("verified", 0, ""),
+            Self::Unverified(why) => ("unverified", 10, why.as_str()),
+            Self::Committed => ("committed", 0, ""),
+            Self::Unfenced => ("unfenced", 0, ""),
+            Self::Refused(why) => ("refused", 3, why.as_str()),
+            Self::Stopped(why) => ("stopped", 5, why.as_str()),
+            Self::InDoubt(why) => ("in-doubt", 6, why.as_str()),
+        };
+        Ending { outcome: outcome.to_owned(), exit, message: message.to_owned() }
+    }
+}
+
+impl Run {
+    /// Everything that the script plans, before anything is done.
+    pub async fn plans(&self, phases: &[Phase]) -> Result<Plans, Halt> {
+        let mut plans = Plans { risks: self.assess().await?, ..Plans::default() };
+        for phase in phases {
+            let steps = self.plan(*phase, *phase == Phase::Rollback).await?;
+            match phase {
+                Phase::Prepare => plans.prepare = steps,
+                Phase::Upgrade => plans.upgrade = steps,
+                Phase::Verify => plans.verify = steps,
+                Phase::Rollback => plans.rollback = steps,
+            }
+        }
+        Ok(plans)
+    }
+
+    pub async fn prepare(&self, plans: &Plans) -> Outcome {
+        match self.carry_out(Phase::Prepare, false, &plans.prepare).await {
+            Ok(()) => Outcome::Prepared,
+            Err(halt) => self.before_anything(halt),
+        }
+    }
+
+    /// Prepare, upgrade, verify; and back when one of the latter two fails.
+    pub async fn upgrade(&self, plans: &Plans) -> Outcome {
+        let prepared = self.prepare(plans).await;
+        if prepared != Outcome::Prepared {
+            return prepared;
+        }
+        let upgraded = match self.carry_out(Phase::Upgrade, false, &plans.upgrade).await {
+            Ok(()) => self.carry_out(Phase::Verify, false, &plans.verify).await,
+            failed => failed,
+        };
+        let because = match upgraded {
+            Ok(()) => return Outcome::Upgraded,
+            Err(halt @ Halt::Stopped { .. }) => return self.before_anything(halt),
+            Err(halt) => halt.to_string(),
+        };
+        if let Err(error) = self.say(Level::Warn, format!("rolling back, because {because}")).await {
+            return Outcome::Stopped(error.to_string());
+        }
+        match self.back(&[], &[]).await {
+            Ok(()) => Outcome::TurnedBack(because),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// `from`: steps before this one are not run again.
+    pub async fn roll_back(&self, steps: &[Step], skip: &[String]) -> Outcome {
+        match self.back(steps, skip).await {
+            Ok(()) => Outcome::RolledBack,
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Rollback and the verification after it. The plan is asked for again: what was completed decides it.
+    async fn back(&self, planned: &[Step], skip: &[String]) -> Result<(), Outcome> {
+        let half_way = |halt| match halt {
+            Halt::Stopped { stop: Stop::InDoubt { .. }, .. } => Outcome::InDoubt(halt.to_string()),
+            halt => Outcome::Stopped(halt.to_string()),
+        };
+        let mut steps = match planned {
+            [] => self.plan(Phase::Rollback, true).await.map_err(half_way)?,
+            planned => planned.to_vec(),
+        };
+        if steps.is_empty() {
+            return Err(Outcome::Stopped("the script has no steps for a rollback".to_owned()));
+        }
+        steps.retain(|step| !skip.contains(&step.name));
+        for step in &mut steps {
+            step.after.retain(|name| !skip.contains(name));
+        }
+        self.carry_out(Phase::Rollback, true, &steps).await.map_err(half_way)?;
+        let steps = self.plan(Phase::Verify, true).await.map_err(half_way)?;
+        self.carry_out(Phase::Verify, true, &steps).await.map_err(half_way)
+    }
+
+    pub async fn verify(&self, steps: &[Step], rolled_back: bool) -> Outcome {
+        match self.carry_out(Phase::Verify, rolled_back, steps).await {
+            Ok(()) => Outcome::Verified,
+            Err(halt @ Halt::Failed { .. }) => Outcome::Unverified(halt.to_string()),
+            Err(halt) => self.before_anything(halt),
+        }
+    }
+
+    /// A run that ends before anybody but Backout could notice it has changed nothing.
+    pub fn before_anything(&self, halt: Halt) -> Outcome {
+        let disturbed = self.memory().disturbed;
+        match halt {
+            Halt::Stopped { stop: Stop::InDoubt { .. }, .. } => Outcome::InDoubt(halt.to_string()),
+            _ if disturbed => Outcome::Stopped(halt.to_string()),
+            _ => Outcome::Refused(halt.to_string()),
+        }
+    }
+
+    /// Lifts the fences that the script forgot. A run that stopped half-way keeps them: nobody should work on what is neither
+    /// old nor new.
+    pub async fn lift_fences(&self, outcome: &Outcome) -> Result<Vec<String>, crate::gate::Error> {
+        if matches!(outcome, Outcome::Stopped(_) | Outcome::InDoubt(_)) {
+            return Ok(Vec::new());
+        }
+        self.unfence_all().await
+    }
+
+    /// Lifts every fence that there is.
+    pub async fn unfence_all(&self) -> Result<Vec<String>, crate::gate::Error> {
+        let gate = self.host_gate("unfence");
+        let mut lifted = Vec::new();
+        for (label, lend) in &self.resources().database.0 {
+            // What cannot be looked at (a database that is away) was not fenced by this run.
+            if lend.rights.allow(Right::Fence) && lend.access.observer.fenced().await.unwrap_or(false) {
+                gate.perform(self.resources(), database::ops::Unfence { database: label.clone() }).await?;
+                lifted.push(lend.id.name.clone());
+            }
+        }
+        Ok(lifted)
+    }
+
+    /// Frees the copies of restore points. Bytes by resource.
+    pub async fn discard(
+        &self,
+        points: &[super::restore_point::Point],
+    ) -> Result<Vec<(ResourceId, u64)>, crate::gate::Error> {
+        let gate = self.host_gate("commit");
+        let mut freed = Vec::new();
+        for point in points {
+            for (resource, snapshot) in &point.restore_point.snapshots {
+                let (label, snapshot) = (resource.name.clone(), Some(snapshot.clone()));
+                let bytes = match resource.kind.as_str() {
+                    "tree" => {
+                        let operation = backup::ops::Discard::<Tree> { resource: label, snapshot, kind: PhantomData };
+                        gate.perform(self.resources(), operation).await?
+                    }
+                    _ => {
+                        let operation =
+                            backup::ops::Discard::<Database> { resource: label, snapshot, kind: PhantomData };
+                        gate.perform(self.resources(), operation).await?
+                    }
+                };
+                freed.push((resource.clone(), bytes));
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Copies of a run that came to nothing are of no use to anybody.
+    async fn drop_own_copies(&self) -> Result<(), crate::gate::Error> {
+        let own = self.memory().restore_point.clone();
+        if own.run != self.id() {
+            return Ok(());
+        }
+        let gate = self.host_gate("clean-up");
+        for (label, lend) in &self.resources().database.0 {
+            if let Some(snapshot) = own.snapshots.get(&lend.id).cloned() {
+                let (resource, snapshot, kind) = (label.clone(), Some(snapshot), PhantomData);
+                gate.perform(self.resources(), backup::ops::Discard::<Database> { resource, snapshot, kind }).await?;
+            }
+        }
+        for (label, lend) in &self.resources().tree.0 {
+            if let Some(snapshot) = own.snapshots.get(&lend.id).cloned() {
+                let (resource, snapshot, kind) = (label.clone(), Some(snapshot), PhantomData);
+                gate.perform(self.resources(), backup::ops::Discard::<Tree> { resource, snapshot, kind }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the run: what is forgotten is put right, and the last entry is written.
+    pub async fn finish(&self, outcome: Outcome) -> (Outcome, Result<(), journal::Error>) {
+        let outcome = match self.lift_fences(&outcome).await {
+            Ok(lifted) if lifted.is_empty() => outcome,
+            Ok(lifted) => {
+                let text = format!("lifted the fence of {}, which the script had left", lifted.join(", "));
+                let _ = self.say(Level::Warn, text).await;
+                outcome
+            }
+            Err(error) => Outcome::Stopped(format!("a fence could not be lifted: {error}")),
+        };
+        if matches!(outcome, Outcome::Refused(_))
+            && let Err(error) = self.drop_own_copies().await
+        {
+            let _ = self.say(Level::Warn, format!("copies of this run could not be freed: {error}")).await;
+        }
+        let written = self.end(&outcome.ending()).await;
+        (outcome, written)
+    }
+}

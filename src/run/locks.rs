@@ -1,0 +1,76 @@
+//! One run at a time per resource. The kernel drops a lock with the process that holds it, however that ends.
+use crate::{journal::RunId, resource::ResourceId};
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{resource} is held by {holder}")]
+    Held { resource: ResourceId, holder: String },
+    #[error("the lock {path} cannot be taken: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Held until it is dropped.
+pub struct Locks(Vec<File>);
+
+impl Locks {
+    pub fn take(state: &Path, resources: &[ResourceId]) -> Result<Self, Error> {
+        let folder = state.join("locks");
+        fs::create_dir_all(&folder).map_err(|source| Error::Io { path: folder.clone(), source })?;
+        // In one order, so that two runs never wait for each other; neither waits at all.
+        let mut resources = resources.to_vec();
+        resources.sort();
+        resources.dedup();
+        let mut held = Vec::new();
+        for resource in resources {
+            let path = folder.join(format!("{}-{}.lock", resource.kind, resource.name));
+            let io = |source| Error::Io { path: path.clone(), source };
+            let mut file =
+                File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => held.push(file),
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let mut holder = String::new();
+                    let _ = Read::by_ref(&mut file).take(200).read_to_string(&mut holder);
+                    let holder = if holder.is_empty() { "a run that is just starting".into() } else { holder };
+                    return Err(Error::Held { resource, holder });
+                }
+                Err(error) => return Err(io(error.into())),
+            }
+        }
+        Ok(Self(held))
+    }
+
+    /// So that a second run can be told who holds it.
+    pub fn name(&mut self, run: RunId) -> io::Result<()> {
+        for file in &mut self.0 {
+            file.set_len(0)?;
+            file.rewind()?;
+            write!(file, "run {run} (process {})", std::process::id())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn the_second_is_told_who_holds_it() {
+        let state = tempfile::tempdir().unwrap();
+        let orders = ResourceId::new("database", "orders");
+        let mut first = Locks::take(state.path(), &[orders.clone()]).unwrap();
+        first.name(12).unwrap();
+        let error = Locks::take(state.path(), &[ResourceId::new("tree", "app"), orders.clone()]).err().unwrap();
+        assert!(error.to_string().starts_with("database:orders is held by run 12 (process "), "{error}");
+        drop(first);
+        Locks::take(state.path(), &[orders]).unwrap();
+    }
+}

@@ -1,0 +1,151 @@
+//! Leads a run along the line: assesses, plans, runs the steps of each phase, turns back when it fails.
+mod graph;
+pub mod life_cycle;
+mod locks;
+mod phase;
+pub mod restore_point;
+
+pub use locks::{Error as LockError, Locks};
+pub use phase::{Halt, Phase};
+
+use crate::{
+    gate::{Event, Events, Gate},
+    journal::{self, Ending, Entry, Header, Journal, Level, Place, Reader, RunId},
+    resource::{
+        Access, Lend, ResourceId, Resources, Rights,
+        run::{Approver, Facts, Memory, Mutator, Observer, RUN, RestorePoint},
+    },
+    session::{Limits, Script, Work},
+};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error("the state folder {path}: {source}")]
+    State { path: String, source: std::io::Error },
+}
+
+/// What a run begins with.
+pub struct Setup {
+    pub header: Header,
+    pub facts: Facts,
+    pub memory: Memory,
+    pub resources: Resources,
+    /// `None` for runs without a script: `commit`, `unfence`.
+    pub script: Option<Script>,
+    pub limits: Limits,
+    pub approver: Arc<dyn Approver>,
+    pub events: Events,
+    pub cancel: CancellationToken,
+}
+
+/// One run, from its first entry to its last.
+#[derive(Clone)]
+pub struct Run(Arc<Inner>);
+
+struct Inner {
+    id: RunId,
+    header: Header,
+    journal: Arc<Journal>,
+    resources: Arc<Resources>,
+    memory: Arc<Mutex<Memory>>,
+    script: Option<Script>,
+    limits: Limits,
+    events: Events,
+    cancel: CancellationToken,
+    /// Each plan is a call of its own, with operations of its own.
+    plans: std::sync::atomic::AtomicU32,
+    _locks: Locks,
+}
+
+impl Run {
+    /// Takes the locks, writes the header. Nothing of the product has been touched yet.
+    pub fn begin(state: &Path, mut setup: Setup) -> Result<Self, Error> {
+        let holds: Vec<ResourceId> =
+            setup.header.holds.iter().filter_map(|r| ResourceId::try_from(r.clone()).ok()).collect();
+        let mut locks = Locks::take(state, &holds)?;
+        let events = setup.events.clone();
+        let listener = Arc::new(move |recorded: &journal::Recorded| events.send(Event::Recorded(recorded.clone())));
+        let (journal, id) = Journal::begin(&state.join("journal.db"), setup.header.clone(), listener)?;
+        locks.name(id).map_err(|source| Error::State { path: state.display().to_string(), source })?;
+        if setup.memory.restore_point.run == 0 {
+            setup.memory.restore_point = RestorePoint { run: id, ..RestorePoint::default() };
+        }
+        let memory = Arc::new(Mutex::new(setup.memory));
+        let observer = Observer { facts: setup.facts, memory: memory.clone(), approver: setup.approver };
+        let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
+        let id_of_run = ResourceId::new("run", id.to_string());
+        let lend = Lend { id: id_of_run, rights: Rights::default(), terms: (), uses: Vec::new(), access };
+        setup.resources.run.0.insert(RUN.to_owned(), lend);
+        Ok(Self(Arc::new(Inner {
+            id,
+            header: setup.header,
+            journal: Arc::new(journal),
+            resources: Arc::new(setup.resources),
+            memory,
+            script: setup.script,
+            limits: setup.limits,
+            events: setup.events,
+            cancel: setup.cancel,
+            plans: std::sync::atomic::AtomicU32::new(0),
+            _locks: locks,
+        })))
+    }
+
+    pub fn id(&self) -> RunId {
+        self.0.id
+    }
+    pub fn header(&self) -> &Header {
+        &self.0.header
+    }
+    pub fn resources(&self) -> &Resources {
+        &self.0.resources
+    }
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.0.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    pub fn cancelled(&self) -> bool {
+        self.0.cancel.is_cancelled()
+    }
+
+    /// The gate for what the host does by itself, outside any step.
+    pub fn host_gate(&self, phase: &str) -> Gate {
+        // What the host does to end a run cleanly is not cancelled with it.
+        self.gate(Place::new(phase, false, "", 1), CancellationToken::new())
+    }
+
+    fn gate(&self, place: Place, cancel: CancellationToken) -> Gate {
+        Gate::new(self.0.journal.clone(), self.0.id, place, self.0.events.clone(), cancel)
+    }
+
+    fn work(&self, place: Place) -> Work {
+        let mut gate = self.gate(place, self.0.cancel.clone());
+        gate.quota = self.0.limits.quota;
+        gate.until = Some(std::time::Instant::now() + gate.quota.wall);
+        Work { gate, resources: self.0.resources.clone(), limits: self.0.limits, seed: self.0.header.seed }
+    }
+
+    fn reader(&self) -> Result<Reader, journal::Error> {
+        Reader::open(self.0.journal.path())
+    }
+
+    /// What the host itself says; in the journal and on the display.
+    pub async fn say(&self, level: Level, text: impl Into<String>) -> Result<(), journal::Error> {
+        let place = Place::new("", false, "", 0);
+        self.0.journal.append(self.0.id, &place, 0, Entry::Said { level, text: text.into() }).await
+    }
+
+    /// The last entry; all of the run is on disk when it returns.
+    pub async fn end(&self, ending: &Ending) -> Result<(), journal::Error> {
+        let place = Place::new("", false, "", 0);
+        self.0.journal.append(self.0.id, &place, 0, Entry::RunEnded(ending.clone())).await
+    }
+}

@@ -1,0 +1,225 @@
+//! One phase: the script's plan, and its steps, as many at once as their order allows.
+use super::{Run, graph};
+use crate::{
+    capability::types,
+    gate::Stop,
+    journal::{self, Entry, Place},
+    resource::{Failure, FailureKind},
+    session::{Ended, Script, Severity},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Prepare,
+    Upgrade,
+    Rollback,
+    Verify,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Upgrade => "upgrade",
+            Self::Rollback => "rollback",
+            Self::Verify => "verify",
+        }
+    }
+    fn wit(self) -> types::Phase {
+        match self {
+            Self::Prepare => types::Phase::Prepare,
+            Self::Upgrade => types::Phase::Upgrade,
+            Self::Rollback => types::Phase::Rollback,
+            Self::Verify => types::Phase::Verify,
+        }
+    }
+}
+
+/// Why a phase did not come to its end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Halt {
+    /// `phase/step`, and why
+    #[error("{step}: {failure}")]
+    Failed { step: String, failure: Failure },
+    #[error("{step}: {stop}")]
+    Stopped { step: String, stop: Stop },
+}
+
+/// What a script may say in a risk or an error; more is cut off.
+const MAX_TEXT: usize = 4_000;
+
+impl Run {
+    pub async fn assess(&self) -> Result<Vec<journal::Risk>, Halt> {
+        let place = Place::new("assess", false, "", 1);
+        let answer = self.script()?.assess(self.work(place.clone())).await;
+        let risks = self.answered(&place, answer)?;
+        if risks.len() > 100 {
+            return Err(self.failed(&place, Failure::invalid(format!("{} risks, the limit is 100", risks.len()))));
+        }
+        let risks: Vec<journal::Risk> = risks
+            .into_iter()
+            .map(|risk| journal::Risk {
+                severity: match risk.severity {
+                    Severity::Low => "low",
+                    Severity::Medium => "medium",
+                    Severity::High => "high",
+                    Severity::Blocker => "blocker",
+                }
+                .to_owned(),
+                subject: cut(&risk.subject, 64),
+                detail: cut(&risk.detail, MAX_TEXT),
+            })
+            .collect();
+        self.append(&place, Entry::Assessed { risks: risks.clone() }).await?;
+        Ok(risks)
+    }
+
+    /// The steps of a phase, with estimates from earlier runs on this site where there are any.
+    pub async fn plan(&self, phase: Phase, rolled_back: bool) -> Result<Vec<journal::Step>, Halt> {
+        let place = Place::new(phase.as_str(), rolled_back, "", 1);
+        let attempt = self.0.plans.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let place = Place { attempt, ..place };
+        let answer = self.script()?.plan(self.work(place.clone()), phase.wit()).await;
+        let steps = self.answered(&place, answer)?;
+        let mut steps = graph::resolve(steps, self.0.limits.steps).map_err(|mistakes| {
+            self.failed(&place, Failure::invalid(format!("the plan is wrong: {}", mistakes.join("; "))))
+        })?;
+        let reader = self.reader().map_err(|e| self.unwritable(&place, &e))?;
+        for step in &mut steps {
+            let mut earlier = reader
+                .durations(&self.0.header.package, phase.as_str(), &step.name)
+                .map_err(|e| self.unwritable(&place, &e))?;
+            earlier.sort_unstable();
+            if let Some(median) = earlier.get(earlier.len() / 2) {
+                step.estimate_seconds = median.div_ceil(1000);
+                step.measured_runs = u32::try_from(earlier.len()).unwrap_or(u32::MAX);
+            }
+        }
+        self.append(&place, Entry::Planned { steps: steps.clone() }).await?;
+        Ok(steps)
+    }
+
+    /// Runs the steps. `skip` are those that an earlier run has done. Steps of `verify` all get their turn, unless one that
+    /// they wait for has failed; elsewhere the first failure lets those that run finish and starts no other.
+    pub async fn carry_out(&self, phase: Phase, rolled_back: bool, steps: &[journal::Step]) -> Result<(), Halt> {
+        let all: BTreeMap<&str, &journal::Step> = steps.iter().map(|s| (s.name.as_str(), s)).collect();
+        let mut waiting: Vec<&str> = steps.iter().map(|s| s.name.as_str()).collect();
+        let mut done: BTreeSet<String> = BTreeSet::new();
+        let mut halts: Vec<Halt> = Vec::new();
+        let mut running = JoinSet::new();
+        loop {
+            let stopped = halts.iter().any(|h| phase != Phase::Verify || matches!(h, Halt::Stopped { .. }));
+            if !stopped {
+                waiting.retain(|name| {
+                    let Some(step) = all.get(name) else { return false };
+                    if !step.after.iter().all(|after| done.contains(after)) {
+                        return true;
+                    }
+                    let (run, step) = (self.clone(), (*step).clone());
+                    running.spawn(async move {
+                        let result = run.step(phase, rolled_back, &step).await;
+                        (step.name, result)
+                    });
+                    false
+                });
+            }
+            match running.join_next().await {
+                None => break,
+                Some(Ok((name, Ok(())))) => {
+                    self.memory().completed.insert(format!("{}/{name}", phase.as_str()));
+                    done.insert(name);
+                }
+                Some(Ok((_, Err(halt)))) => halts.push(halt),
+                Some(Err(panic)) => {
+                    let failure = Failure::failed(format!("Backout itself broke down: {panic}"));
+                    halts.push(Halt::Failed { step: phase.as_str().into(), failure });
+                }
+            }
+        }
+        // What cannot go on weighs more than what failed.
+        let weight = |halt: &Halt| match halt {
+            Halt::Stopped { stop: Stop::InDoubt { .. } | Stop::Journal(_), .. } => 0,
+            Halt::Stopped { .. } => 1,
+            Halt::Failed { .. } => 2,
+        };
+        halts.sort_by_key(weight);
+        halts.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    async fn step(&self, phase: Phase, rolled_back: bool, step: &journal::Step) -> Result<(), Halt> {
+        for attempt in 1..=step.attempts {
+            let place = Place::new(phase.as_str(), rolled_back, &step.name, attempt);
+            self.append(&place, Entry::StepStarted).await?;
+            let began = Instant::now();
+            let answer = self.script()?.run(self.work(place.clone()), phase.wit(), &step.name).await;
+            let result = self.answered(&place, answer);
+            let written = match &result {
+                Ok(()) => Ok(()),
+                Err(Halt::Failed { failure, .. }) => Err(failure.clone()),
+                // Without its last entry the step stays open: what it began is not known to have ended.
+                Err(Halt::Stopped { stop: Stop::InDoubt { .. } | Stop::Journal(_), .. }) => return result,
+                Err(Halt::Stopped { stop, .. }) => Err(Failure::failed(stop.to_string())),
+            };
+            let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.append(&place, Entry::StepEnded { result: written, millis }).await?;
+            match result {
+                Err(Halt::Failed { failure, .. })
+                    if attempt < step.attempts
+                        && matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut) =>
+                {
+                    let wait = Duration::from_secs(1 << (attempt - 1).min(6));
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = self.0.cancel.cancelled() => {
+                            return Err(Halt::Stopped { step: place.title(), stop: Stop::Cancelled });
+                        }
+                    }
+                }
+                result => return result,
+            }
+        }
+        Ok(())
+    }
+
+    fn script(&self) -> Result<&Script, Halt> {
+        self.0.script.as_ref().ok_or_else(|| Halt::Failed {
+            step: self.0.header.command.clone(),
+            failure: Failure::failed("this run has no script"),
+        })
+    }
+
+    /// The script's own answer, with what it says bounded; or why it came to none.
+    fn answered<T>(&self, place: &Place, answer: Result<Result<T, Failure>, Ended>) -> Result<T, Halt> {
+        match answer {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(failure)) => Err(self.failed(place, Failure::new(failure.kind, cut(&failure.message, MAX_TEXT)))),
+            Err(Ended::Stopped(stop)) => Err(Halt::Stopped { step: place.title(), stop }),
+            Err(ended) => Err(self.failed(place, Failure::failed(ended.to_string()))),
+        }
+    }
+
+    fn failed(&self, place: &Place, failure: Failure) -> Halt {
+        Halt::Failed { step: place.title(), failure }
+    }
+
+    fn unwritable(&self, place: &Place, error: &journal::Error) -> Halt {
+        Halt::Stopped { step: place.title(), stop: Stop::Journal(error.to_string()) }
+    }
+
+    async fn append(&self, place: &Place, entry: Entry) -> Result<(), Halt> {
+        let appended = self.0.journal.append(self.0.id, place, 0, entry).await;
+        appended.map_err(|e| self.unwritable(place, &e))
+    }
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,243 @@
+//! Restore points as the journal tells them: there is no second record that could disagree.
+use crate::{
+    journal::{Entry, Header, Place, Recorded, Request, RunId},
+    resource::{
+        Failure, ResourceId,
+        copies::{Restored, Snapshot},
+        run::{Memory, RestorePoint},
+        service::Mark,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What may still be done with a restore point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It can be restored.
+    Ready,
+    /// Its copies have become live; what was live before is kept aside.
+    Restored,
+    /// Its copies were freed.
+    Committed,
+}
+
+/// A restore point with what happened since.
+#[derive(Clone, Debug, Serialize)]
+pub struct Point {
+    pub run: RunId,
+    pub package: String,
+    pub from_version: String,
+    pub to_version: String,
+    /// milliseconds since 1970-01-01 UTC: when the newest of its copies was brought up to date
+    pub at: i64,
+    pub state: State,
+    pub restore_point: RestorePoint,
+    /// What was live before a restore, by resource: the place where it is kept.
+    pub aside: BTreeMap<ResourceId, Restored>,
+    /// `phase/step` of the upgrade, as far as it came.
+    pub completed: BTreeSet<String>,
+    #[serde(skip)]
+    pub store: BTreeMap<String, String>,
+    #[serde(skip)]
+    pub marks: BTreeMap<String, Mark>,
+    #[serde(skip)]
+    refreshed: BTreeMap<ResourceId, (RunId, Place)>,
+    /// The newest run that used it, and how that ended; `None`: it did not end.
+    pub last: (RunId, Option<String>),
+}
+
+impl Point {
+    /// What a run that uses this restore point begins with.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            store: self.store.clone(),
+            completed: self.completed.clone(),
+            restore_point: self.restore_point.clone(),
+            marks: self.marks.clone(),
+            disturbed: false,
+        }
+    }
+    pub fn bytes(&self) -> u64 {
+        self.restore_point.snapshots.values().map(|s| s.bytes).sum()
+    }
+    pub fn proven(&self) -> bool {
+        !self.restore_point.snapshots.is_empty() && self.restore_point.snapshots.values().all(|s| s.proven)
+    }
+}
+
+/// All restore points, oldest first, from all entries of a journal in their order.
+pub fn points(entries: &[Recorded]) -> Vec<Point> {
+    let mut fold = Fold::default();
+    for recorded in entries {
+        fold.entry(recorded);
+    }
+    fold.points.into_values().filter(|p| !p.restore_point.snapshots.is_empty()).collect()
+}
+
+#[derive(Default)]
+struct Fold {
+    points: BTreeMap<RunId, Point>,
+    /// run → the restore point that it makes or uses
+    of_run: BTreeMap<RunId, (RunId, Header)>,
+    intents: BTreeMap<(RunId, Place, u32), Request>,
+}
+
+impl Fold {
+    fn entry(&mut self, recorded: &Recorded) {
+        match &recorded.entry {
+            Entry::RunStarted(header) => self.started(recorded, header),
+            Entry::RunEnded(ending) => {
+                if let Some(point) = self.point(recorded.run) {
+                    point.last = (recorded.run, Some(ending.outcome.clone()));
+                    match ending.outcome.as_str() {
+                        "rolled-back" => point.state = State::Restored,
+                        _ => {}
+                    }
+                }
+            }
+            Entry::StepEnded { result: Ok(()), .. } => {
+                if let Some(point) = self.point(recorded.run) {
+                    point.completed.insert(recorded.place.title());
+                }
+            }
+            Entry::Intent(request) => {
+                for resource in request.changes.iter().filter_map(|r| ResourceId::try_from(r.clone()).ok()) {
+                    for point in self.points.values_mut() {
+                        point.restore_point.changed.insert(resource.clone());
+                    }
+                }
+                // From the first copy on that is being freed, the point as a whole is no way back.
+                if request.operation == "backup.discard" {
+                    let freed = request.request.get("snapshot").and_then(output::<Snapshot>);
+                    for point in self.points.values_mut() {
+                        if point.restore_point.snapshots.values().any(|s| freed.as_ref().is_some_and(|f| f.id == s.id))
+                        {
+                            point.state = State::Committed;
+                        }
+                    }
+                }
+                self.intents.insert((recorded.run, recorded.place.clone(), recorded.seq), request.clone());
+            }
+            Entry::Outcome { result: Ok(value), .. } => {
+                let key = (recorded.run, recorded.place.clone(), recorded.seq);
+                if let Some(request) = self.intents.remove(&key) {
+                    self.done(recorded, &request, value);
+                }
+            }
+            Entry::Observed { request, result: Ok(value), .. } => self.done(recorded, request, value),
+            _ => {}
+        }
+    }
+
+    fn started(&mut self, recorded: &Recorded, header: &Header) {
+        let run = recorded.run;
+        let point = if header.restore_point == 0 { run } else { header.restore_point };
+        self.of_run.insert(run, (point, header.clone()));
+        if point == run && matches!(header.command.as_str(), "prepare" | "upgrade") {
+            self.points.insert(
+                run,
+                Point {
+                    run,
+                    package: header.package.clone(),
+                    from_version: header.from_version.clone(),
+                    to_version: header.to_version.clone(),
+                    at: recorded.at,
+                    state: State::Ready,
+                    restore_point: RestorePoint { run, ..RestorePoint::default() },
+                    aside: BTreeMap::new(),
+                    completed: BTreeSet::new(),
+                    store: BTreeMap::new(),
+                    marks: BTreeMap::new(),
+                    refreshed: BTreeMap::new(),
+                    last: (run, None),
+                },
+            );
+        } else if let Some(point) = self.points.get_mut(&point) {
+            point.last = (run, None);
+        }
+    }
+
+    fn point(&mut self, run: RunId) -> Option<&mut Point> {
+        let (point, _) = self.of_run.get(&run)?;
+        self.points.get_mut(point)
+    }
+
+    fn done(&mut self, recorded: &Recorded, request: &Request, value: &Value) {
+        let Ok(resource) = ResourceId::try_from(request.resource.clone()) else { return };
+        let Some(point) = self.point(recorded.run) else { return };
+        let kept = &mut point.restore_point;
+        match request.operation.as_str() {
+            "backup.take" | "backup.refresh" => {
+                let Some(snapshot) = output::<Snapshot>(value) else { return };
+                point.at = recorded.at;
+                kept.changed.remove(&resource);
+                kept.snapshots.insert(resource.clone(), snapshot);
+                // One call of `refresh` brings all copies up to date under one fence; a copy taken alone is of its own moment.
+                match request.operation.as_str() {
+                    "backup.refresh" => point.refreshed.insert(resource, (recorded.run, recorded.place.clone())),
+                    _ => point.refreshed.remove(&resource),
+                };
+                let cuts: BTreeSet<_> = kept.snapshots.keys().map(|r| point.refreshed.get(r)).collect();
+                kept.one_cut = cuts.len() == 1 && !cuts.contains(&None);
+            }
+            "backup.restore" => {
+                let Some(restored) = output::<Restored>(value) else { return };
+                kept.changed.remove(&resource);
+                if restored.exchanged {
+                    kept.restored.insert(resource.clone());
+                    point.aside.insert(resource, restored);
+                }
+            }
+            "metrics.baseline" => {
+                if let Some(medians) = output::<BTreeMap<String, f64>>(value) {
+                    kept.baselines.insert(resource.name, medians);
+                }
+            }
+            "store.set" => {
+                if let (Some(key), Some(value)) = (text(&request.request, "key"), text(&request.request, "value")) {
+                    point.store.insert(key, value);
+                }
+            }
+            "logs.mark" => {
+                if let Some(mark) = output::<Mark>(value) {
+                    point.marks.insert(resource.to_string(), mark);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn output<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    T::deserialize(value).ok()
+}
+
+fn text(value: &Value, field: &str) -> Option<String> {
+    value.get(field)?.as_str().map(ToOwned::to_owned)
+}
+
+/// The newest restore point of a package that can be restored, or the one that was named.
+pub fn choose<'p>(points: &'p [Point], package: &str, named: Option<RunId>) -> Result<&'p Point, Failure> {
+    let mine = || points.iter().filter(|p| p.package == package);
+    match named {
+        None => mine().rfind(|p| p.state == State::Ready).ok_or_else(|| {
+            Failure::not_found(format!(
+                "there is no restore point of {package} to go back to; `backout restore-points` lists all"
+            ))
+        }),
+        Some(run) => match mine().find(|p| p.run == run) {
+            Some(point) if point.state == State::Ready => Ok(point),
+            Some(point) if point.state == State::Restored => Err(Failure::conflict(format!(
+                "restore point {run} has been restored already, by run {}",
+                point.last.0
+            ))),
+            Some(_) => Err(Failure::conflict(format!("restore point {run} was committed: its copies were freed"))),
+            None => Err(Failure::not_found(format!(
+                "{package} has no restore point {run}; `backout restore-points` lists all"
+            ))),
+        },
+    }
+}

@@ -1,0 +1,71 @@
+//! Compiled scripts, in a folder that belongs to this user alone. A foreign precompiled artifact is never loaded: wasmtime
+//! trusts what it deserialises.
+use super::Error;
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+use wasmtime::component::Component;
+
+pub struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// Makes the folder, or makes sure that nobody else can write into it.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let error = |reason: String| Error::Cache { path: folder.display().to_string(), reason };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| error(e.to_string()))?;
+        let meta = fs::symlink_metadata(folder).map_err(|e| error(e.to_string()))?;
+        if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() || meta.permissions().mode() & 0o077 != 0
+        {
+            return Err(error("it must be a folder of this user with mode 0700; remove it, it is made anew".into()));
+        }
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    pub fn load(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, Error> {
+        let mut hash = Sha256::new();
+        hash.update(bytes);
+        hash.update(engine_key(engine));
+        let path = self.folder.join(format!("{:x}.cwasm", hash.finalize()));
+        if path.exists() {
+            // What cannot be used (another wasmtime, cut short) is compiled again.
+            if let Ok(component) = deserialize(engine, &path) {
+                return Ok(component);
+            }
+        }
+        let compiled = engine.precompile_component(bytes).map_err(|e| Error::Compile(format!("{e:#}")))?;
+        let error = |e: std::io::Error| Error::Cache { path: path.display().to_string(), reason: e.to_string() };
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(error)?;
+        file.write_all(&compiled).and_then(|()| file.as_file().sync_all()).map_err(error)?;
+        file.persist(&path).map_err(|e| error(e.error))?;
+        deserialize(engine, &path).map_err(|e| Error::Compile(format!("{e:#}")))
+    }
+}
+
+fn engine_key(engine: &wasmtime::Engine) -> Vec<u8> {
+    use std::hash::{Hash, Hasher};
+    // A fixed hasher: the key has to be the same in the next process.
+    struct Bytes(Vec<u8>);
+    impl Hasher for Bytes {
+        fn finish(&self) -> u64 {
+            0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.extend_from_slice(bytes);
+        }
+    }
+    let mut key = Bytes(Vec::new());
+    engine.precompile_compatibility_hash().hash(&mut key);
+    key.0
+}
+
+#[expect(unsafe_code, reason = "the file was written by this program, into a folder that nobody else can write")]
+fn deserialize(engine: &wasmtime::Engine, path: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: see the reason above; `Cache::open` has checked owner and mode of the folder.
+    unsafe { Component::deserialize_file(engine, path) }
+}

@@ -1,0 +1,223 @@
+use super::{
+    Ended, Error,
+    cache::Cache,
+    limits::{Exceeded, Limits, Meter},
+    wasi::{self, Clock, Console},
+};
+use crate::{
+    capability::{self, types},
+    gate::{Gate, Stop},
+    resource::{Failure, Resources},
+};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use wasmtime::{
+    Config, Store, UpdateDeadline,
+    component::{Linker, ResourceTable},
+};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+mod exports {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        inline: "package backout:session; world exports { export backout:host/life-cycle@0.1.0; }",
+        world: "backout:session/exports",
+        exports: { default: async },
+        with: { "backout:host/types": crate::capability::types },
+    });
+}
+use exports::{Exports, ExportsPre, exports::backout::host::life_cycle};
+
+pub use life_cycle::{Risk, Severity, Step};
+
+/// How often a looping script is looked at.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The data of a store.
+pub struct Host {
+    pub(super) gate: Gate,
+    pub(super) resources: Arc<Resources>,
+    pub(super) wasi: WasiCtx,
+    pub(super) table: ResourceTable,
+    pub(super) clock: Clock,
+    meter: Meter,
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Compiles and links scripts; one for a process.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Linker<Host>,
+    cache: Cache,
+    ended: Arc<AtomicBool>,
+}
+
+impl Engine {
+    /// `cache` is made when it is missing, and must belong to this user alone.
+    pub fn new(cache: &Path) -> Result<Self, Error> {
+        let mut config = Config::new();
+        config.epoch_interruption(true).cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
+        let setup = |e: wasmtime::Error| Error::Engine(format!("{e:#}"));
+        let engine = wasmtime::Engine::new(&config).map_err(setup)?;
+        let mut linker = Linker::new(&engine);
+        wasi::link(&mut linker).map_err(setup)?;
+        capability::link(&mut linker).map_err(setup)?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let (ticking, stop) = (engine.weak(), ended.clone());
+        std::thread::Builder::new()
+            .name("epoch".into())
+            .spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(TICK);
+                    let Some(engine) = ticking.upgrade() else { return };
+                    engine.increment_epoch();
+                }
+            })
+            .map_err(|e| Error::Engine(e.to_string()))?;
+        Ok(Self { engine, linker, cache: Cache::open(cache)?, ended })
+    }
+
+    pub fn load(&self, component: &[u8]) -> Result<Script, Error> {
+        let component = self.cache.load(&self.engine, component)?;
+        let link = |e: wasmtime::Error| Error::Link(format!("{e:#}"));
+        let pre = self.linker.instantiate_pre(&component).map_err(link)?;
+        Ok(Script { engine: self.engine.clone(), pre: ExportsPre::new(pre).map_err(link)? })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One call into a script: where in the run, with what, how much.
+pub struct Work {
+    pub gate: Gate,
+    pub resources: Arc<Resources>,
+    pub limits: Limits,
+    pub seed: u64,
+}
+
+/// A script, ready to be instantiated.
+#[derive(Clone)]
+pub struct Script {
+    engine: wasmtime::Engine,
+    pre: ExportsPre<Host>,
+}
+
+impl Script {
+    pub async fn assess(&self, work: Work) -> Result<Result<Vec<Risk>, Failure>, Ended> {
+        self.call(work, async |exports, store| exports.backout_host_life_cycle().call_assess(store).await).await
+    }
+
+    pub async fn plan(&self, work: Work, phase: types::Phase) -> Result<Result<Vec<Step>, Failure>, Ended> {
+        self.call(work, async move |exports, store| exports.backout_host_life_cycle().call_plan(store, phase).await)
+            .await
+    }
+
+    pub async fn run(&self, work: Work, phase: types::Phase, step: &str) -> Result<Result<(), Failure>, Ended> {
+        self.call(work, async move |exports, store| {
+            exports.backout_host_life_cycle().call_run(store, phase, step).await
+        })
+        .await
+    }
+
+    /// In an instance of its own, so that a retry starts clean; a store whose call trapped is dropped with it.
+    async fn call<T>(
+        &self,
+        work: Work,
+        call: impl AsyncFnOnce(Exports, &mut Store<Host>) -> wasmtime::Result<Result<T, types::Error>>,
+    ) -> Result<Result<T, Failure>, Ended> {
+        let console = work.limits.console();
+        let clock = Clock::default();
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(work.limits.handles);
+        let journal = (work.gate.journal.clone(), work.gate.run, work.gate.place.clone());
+        let cancel = work.gate.cancel.clone();
+        let host = Host {
+            wasi: wasi::context(work.seed, started, &clock, &console),
+            gate: work.gate,
+            resources: work.resources,
+            table,
+            clock,
+            meter: Meter::new(work.limits),
+        };
+        let mut store = Store::new(&self.engine, host);
+        store.limiter(|host| &mut host.meter);
+        store.set_hostcall_fuel(work.limits.call_bytes);
+        store.set_epoch_deadline(1);
+        let ticks = work.limits.cpu.as_millis() / TICK.as_millis();
+        let mut used: u128 = 0;
+        store.epoch_deadline_callback(move |_| {
+            // One tick at a time: a plain deadline would charge the script for waiting in a host call.
+            used += 1;
+            if used > ticks {
+                return Err(Exceeded(format!("{:?} of processor time", ticks_as_time(ticks))).into());
+            }
+            if cancel.is_cancelled() {
+                return Err(Stop::Cancelled.into());
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+        let result = match self.pre.instantiate_async(&mut store).await {
+            Ok(exports) => call(exports, &mut store).await,
+            Err(error) => Err(error),
+        };
+        let printed = console.printed();
+        if !printed.trim().is_empty() {
+            let (journal, run, place) = journal;
+            let entry = crate::journal::Entry::Said { level: crate::journal::Level::Info, text: printed };
+            journal.note(run, &place, 0, entry);
+        }
+        match result {
+            Ok(answer) => Ok(answer.map_err(Failure::from)),
+            Err(error) => Err(ended(&error, &console)),
+        }
+    }
+}
+
+fn ticks_as_time(ticks: u128) -> Duration {
+    TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
+fn ended(error: &wasmtime::Error, console: &Console) -> Ended {
+    if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
+        return Ended::Limit(exceeded.0.clone());
+    }
+    let stop = error.downcast_ref::<Stop>().cloned().or_else(|| match error.downcast_ref::<crate::gate::Error>() {
+        Some(crate::gate::Error::Stop(stop)) => Some(stop.clone()),
+        _ => None,
+    });
+    match stop {
+        Some(Stop::Limit { what, limit }) => return Ended::Limit(format!("more than {limit} {what}")),
+        Some(stop) => return Ended::Stopped(stop),
+        None => {}
+    }
+    if error.downcast_ref::<wasmtime::Trap>() == Some(&wasmtime::Trap::StackOverflow) {
+        return Ended::Limit("the depth of its stack".into());
+    }
+    let frames = error.downcast_ref::<wasmtime::WasmBacktrace>().map(|trace| {
+        let names = trace.frames().iter().filter_map(|frame| frame.func_name().map(demangled));
+        names.take(8).collect()
+    });
+    let root = error.root_cause().to_string();
+    Ended::Trapped { message: console.last_words().unwrap_or(root), frames: frames.unwrap_or_default() }
+}
+
+fn demangled(name: &str) -> String {
+    let name = format!("{:#}", rustc_demangle::demangle(name));
+    name.chars().take(120).collect()
+}

@@ -1,0 +1,91 @@
+use super::wasi::Console;
+use crate::gate::Quota;
+use std::time::Duration;
+use wasmtime::ResourceLimiter;
+
+/// What one attempt of one step may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// bytes of all linear memories together
+    pub memory: u64,
+    /// elements of all tables together
+    pub table_elements: u64,
+    pub instances: usize,
+    /// time on a processor inside the script; waiting for the host is free
+    pub cpu: Duration,
+    /// bytes that one host call may carry in
+    pub call_bytes: usize,
+    /// resources of WASI that are open at once
+    pub handles: usize,
+    /// steps in one phase
+    pub steps: usize,
+    pub quota: Quota,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 512 << 20,
+            table_elements: 1 << 20,
+            instances: 64,
+            cpu: Duration::from_secs(60),
+            call_bytes: 4 << 20,
+            handles: 512,
+            steps: 200,
+            quota: Quota::default(),
+        }
+    }
+}
+
+impl Limits {
+    /// What a script prints counts against its log.
+    pub(super) fn console(&self) -> Console {
+        Console::new(usize::try_from(self.quota.log_bytes).unwrap_or(usize::MAX))
+    }
+}
+
+/// How much is in use; a request beyond a limit is a trap, because a failing `memory.grow` would make what the script
+/// does next depend on the machine.
+pub struct Meter {
+    limits: Limits,
+    memory: u64,
+    elements: u64,
+}
+
+impl Meter {
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, memory: 0, elements: 0 }
+    }
+}
+
+/// Told apart from other traps, because such a step ends as a limit.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Exceeded(pub String);
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.memory += (desired - current) as u64;
+        if self.memory > self.limits.memory {
+            let (wanted, limit) = (self.memory >> 20, self.limits.memory >> 20);
+            return Err(Exceeded(format!("{wanted} MiB of memory, the limit is {limit} MiB")).into());
+        }
+        Ok(true)
+    }
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.elements += (desired - current) as u64;
+        if self.elements > self.limits.table_elements {
+            return Err(Exceeded(format!("more than {} table elements", self.limits.table_elements)).into());
+        }
+        Ok(true)
+    }
+    fn instances(&self) -> usize {
+        self.limits.instances
+    }
+    fn tables(&self) -> usize {
+        self.limits.instances
+    }
+    fn memories(&self) -> usize {
+        self.limits.instances
+    }
+}
