@@ -4,6 +4,8 @@ use super::entry::FORMAT;
 pub enum Error {
     #[error("journal {path}: {source}")]
     Sqlite { path: String, source: rusqlite::Error },
+    #[error("journal {path}: {reason}")]
+    Unreadable { path: String, reason: String },
     #[error(
         "journal {path} was written by a newer Backout (format {found}, this one reads {FORMAT}): install that version"
     )]
@@ -20,6 +22,9 @@ pub enum Error {
     Illegal(String),
     #[error("there is no run {0}")]
     NoRun(u64),
+    /// Nothing of what was to be written is in the journal.
+    #[error("journal {path}: {reason}")]
+    Unwritten { path: String, reason: String },
     #[error("the journal's writer has ended")]
     Closed,
 }

@@ -1,7 +1,7 @@
 //! Which entry may follow which, as one table for each of the three things that have a history: a run, an attempt of a
 //! step, an operation.
 use super::{
-    entry::{Entry, Place, RunId},
+    entry::{Entry, Place, Recorded, RunId},
     error::Error,
 };
 use std::collections::HashMap;
@@ -64,38 +64,51 @@ pub struct History {
 }
 
 impl History {
+    /// What stands in the journal, so that a writer goes on from what is there and not from what it wanted to be there.
+    pub fn of(entries: &[Recorded]) -> Result<Self, Error> {
+        let mut history = Self::default();
+        entries.iter().try_for_each(|r| history.admit(r.run, &r.place, r.seq, &r.entry))?;
+        Ok(history)
+    }
+
+    /// An entry that is refused leaves the history as it was.
     pub fn admit(&mut self, run: RunId, place: &Place, seq: u32, entry: &Entry) -> Result<(), Error> {
         let (subject, event) = reading(entry);
         let illegal = || Error::Illegal(format!("{event:?} of {subject:?} at {} #{seq}", place.title()));
+        let (step, operation) = ((run, place.clone()), (run, place.clone(), seq));
+        let in_step = |states: &HashMap<_, State>| states.get(&step).copied().unwrap_or(State::New);
         if subject != Subject::Run && self.runs.get(&run) != Some(&State::Open) {
             return Err(illegal());
         }
         let state = match subject {
-            Subject::Run => self.runs.entry(run).or_insert(State::New),
-            Subject::Step => self.steps.entry((run, place.clone())).or_insert(State::New),
-            Subject::Operation => {
-                // An operation of a step belongs between the step's start and end.
-                let step = self.steps.get(&(run, place.clone()));
-                if !place.step.is_empty() && step != Some(&State::Open) {
-                    return Err(illegal());
-                }
-                self.operations.entry((run, place.clone(), seq)).or_insert(State::New)
-            }
-        };
-        *state = next(*state, event).ok_or_else(illegal)?;
-        // What is closed cannot be begun again within this writer's life; a finished step's operations are forgotten.
-        if subject == Subject::Step && event == Event::Ends {
-            let open = self.operations.iter().any(|((r, p, _), s)| *r == run && p == place && *s == State::Open);
-            if open {
+            Subject::Run => self.runs.get(&run).copied().unwrap_or(State::New),
+            Subject::Step => in_step(&self.steps),
+            // An operation of a step belongs between the step's start and end.
+            Subject::Operation if !place.step.is_empty() && in_step(&self.steps) != State::Open => {
                 return Err(illegal());
             }
-            self.operations.retain(|(r, p, _), _| *r != run || p != place);
+            Subject::Operation => self.operations.get(&operation).copied().unwrap_or(State::New),
+        };
+        let state = next(state, event).ok_or_else(illegal)?;
+        let of_step = |(r, p, _): &(RunId, Place, u32)| *r == run && p == place;
+        if subject == Subject::Step && event == Event::Ends {
+            if self.operations.iter().any(|(o, state)| of_step(o) && *state == State::Open) {
+                return Err(illegal());
+            }
+            // What is closed cannot be begun again; a finished step's operations can be forgotten.
+            self.operations.retain(|o, _| !of_step(o));
         }
+        match subject {
+            Subject::Run => self.runs.insert(run, state),
+            Subject::Step => self.steps.insert(step, state),
+            Subject::Operation => self.operations.insert(operation, state),
+        };
         Ok(())
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::journal::{Header, Request};
@@ -128,10 +141,6 @@ mod tests {
         history.admit(1, &place, 1, &intent()).unwrap();
         assert!(history.admit(1, &place, 1, &intent()).is_err(), "intent twice");
         assert!(history.admit(1, &place, 0, &ended()).is_err(), "a step cannot end while an operation is open");
-        let mut history = History::default();
-        history.admit(1, &place, 0, &start).unwrap();
-        history.admit(1, &place, 0, &Entry::StepStarted).unwrap();
-        history.admit(1, &place, 1, &intent()).unwrap();
         history.admit(1, &place, 1, &Entry::Evidence { data: serde_json::Value::Null }).unwrap();
         history.admit(1, &place, 1, &outcome()).unwrap();
         assert!(history.admit(1, &place, 1, &outcome()).is_err(), "outcome twice");

@@ -4,6 +4,7 @@
 //! transaction (group commit); readers have connections of their own.
 mod entry;
 mod error;
+mod file;
 mod legal;
 mod reader;
 mod writer;

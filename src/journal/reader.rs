@@ -1,6 +1,7 @@
 use super::{
-    entry::{Ending, Entry, FORMAT, Header, Place, Recorded, RunId},
+    entry::{Ending, Entry, Header, Place, Recorded, RunId},
     error::Error,
+    file::{self, Content},
 };
 use rusqlite::{Connection, OpenFlags, Row, params};
 use std::path::{Path, PathBuf};
@@ -25,19 +26,25 @@ pub struct Reader {
 
 impl Reader {
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::find(path)?.ok_or_else(|| Error::Foreign { path: path.display().to_string() })
+    }
+
+    /// `None`: there was never a run.
+    pub fn find(path: &Path) -> Result<Option<Self>, Error> {
         let at = path.display().to_string();
         let sqlite = |source| Error::Sqlite { path: at.clone(), source };
+        if !path.try_exists().map_err(|e| Error::Unreadable { path: at.clone(), reason: e.to_string() })? {
+            return Ok(None);
+        }
+        // Reading a write-ahead log takes a file of shared memory beside it, hence not read-only.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(sqlite)?;
         db.busy_timeout(std::time::Duration::from_secs(10)).map_err(sqlite)?;
         db.execute_batch("PRAGMA query_only = ON").map_err(sqlite)?;
-        let found: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(sqlite)?;
-        match found {
-            FORMAT => Ok(Self { db, path: path.to_owned() }),
-            0 => Err(Error::Foreign { path: at }),
-            found if found > FORMAT => Err(Error::TooNew { path: at, found }),
-            found => Err(Error::TooOld { path: at, found }),
-        }
+        Ok(match file::examine(&db, path)? {
+            Content::Nothing => None,
+            Content::Journal => Some(Self { db, path: path.to_owned() }),
+        })
     }
 
     /// Newest first.
@@ -93,19 +100,29 @@ impl Reader {
     }
 
     fn select(&self, tail: &str, params: &[&dyn rusqlite::ToSql]) -> Result<Vec<Recorded>, Error> {
-        let sql = format!("SELECT id, run, at, phase, rolled_back, step, attempt, seq, body FROM entry WHERE {tail}");
-        let mut statement = self.db.prepare_cached(&sql).map_err(|e| self.error(e))?;
-        let mut rows = statement.query(params).map_err(|e| self.error(e))?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(|e| self.error(e))? {
-            found.push(read(row)?);
-        }
-        Ok(found)
+        select(&self.db, &self.path, tail, params)
     }
 
     fn error(&self, source: rusqlite::Error) -> Error {
         Error::Sqlite { path: self.path.display().to_string(), source }
     }
+}
+
+pub fn select(
+    db: &Connection,
+    path: &Path,
+    tail: &str,
+    params: &[&dyn rusqlite::ToSql],
+) -> Result<Vec<Recorded>, Error> {
+    let sqlite = |source| Error::Sqlite { path: path.display().to_string(), source };
+    let sql = format!("SELECT id, run, at, phase, rolled_back, step, attempt, seq, body FROM entry WHERE {tail}");
+    let mut statement = db.prepare_cached(&sql).map_err(sqlite)?;
+    let mut rows = statement.query(params).map_err(sqlite)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(sqlite)? {
+        found.push(read(row)?);
+    }
+    Ok(found)
 }
 
 fn read(row: &Row<'_>) -> Result<Recorded, Error> {

@@ -1,21 +1,21 @@
 use super::{
     entry::{Entry, FORMAT, Header, Place, Recorded, RunId},
     error::Error,
+    file::{self, APPLICATION_ID, Content},
     legal::History,
+    reader,
 };
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::oneshot;
 
-/// Marks the file as a Backout journal ("bkot").
-const APPLICATION_ID: i64 = 0x626b_6f74;
-/// Notes wait this long for a durable entry to ride with.
-const IDLE: Duration = Duration::from_millis(200);
+/// A note waits at most this long for a durable entry to ride with.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 const SCHEMA: &str = "
     CREATE TABLE run (id INTEGER PRIMARY KEY AUTOINCREMENT);
@@ -30,32 +30,24 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
     let sqlite = |source| Error::Sqlite { path: path.display().to_string(), source };
     let mut db = Connection::open(path).map_err(sqlite)?;
     db.busy_timeout(Duration::from_secs(10)).map_err(sqlite)?;
+    // Looked at before anything is set: what is not ours stays as it is.
+    file::examine(&db, path)?;
     // FULL: the write-ahead log reaches the disk at every commit.
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;")
         .map_err(sqlite)?;
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
-    let pragma = |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |r| r.get::<_, i64>(0)).map_err(sqlite);
-    let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).map_err(sqlite)?;
-    match (pragma("application_id")?, pragma("user_version")?) {
-        (0, 0) if tables == 0 => {
-            let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};");
-            tx.execute_batch(SCHEMA).and_then(|()| tx.execute_batch(&stamp)).map_err(sqlite)?;
-        }
-        (APPLICATION_ID, FORMAT) => {}
-        (APPLICATION_ID, found) if found > FORMAT => {
-            return Err(Error::TooNew { path: path.display().to_string(), found });
-        }
-        (APPLICATION_ID, found) => return Err(Error::TooOld { path: path.display().to_string(), found }),
-        _ => return Err(Error::Foreign { path: path.display().to_string() }),
+    if file::examine(&tx, path)? == Content::Nothing {
+        let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};");
+        tx.execute_batch(SCHEMA).and_then(|()| tx.execute_batch(&stamp)).map_err(sqlite)?;
     }
     tx.commit().map_err(sqlite)?;
     Ok(db)
 }
 
 enum Message {
-    Durable(Recorded, oneshot::Sender<Result<(), String>>),
+    Durable(Recorded, oneshot::Sender<Result<(), Error>>),
     Note(Recorded),
-    Flush(oneshot::Sender<Result<(), String>>),
+    Flush(oneshot::Sender<Result<(), Error>>),
 }
 
 /// Called with every entry, durable ones after they are.
@@ -72,6 +64,7 @@ impl Journal {
     /// Opens or makes the file, and begins a run: its number is the next free one, its header is on disk on return.
     pub fn begin(path: &Path, header: Header, listener: Listener) -> Result<(Self, RunId), Error> {
         let mut db = open(path)?;
+        let file = path.to_owned();
         let sqlite = |source| Error::Sqlite { path: path.display().to_string(), source };
         let mut history = History::default();
         let place = Place::new("", false, "", 0);
@@ -86,7 +79,7 @@ impl Journal {
         let (queue, inbox) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("journal".into())
-            .spawn(move || write(&mut db, &mut history, &inbox, &listener))
+            .spawn(move || Writer { db, path: file, run, history, notes: Vec::new(), listener }.serve(&inbox))
             .map_err(|_| Error::Closed)?;
         Ok((Self { path: path.to_owned(), queue, thread: Some(thread) }, run))
     }
@@ -95,7 +88,7 @@ impl Journal {
     pub async fn append(&self, run: RunId, place: &Place, seq: u32, entry: Entry) -> Result<(), Error> {
         let (reply, done) = oneshot::channel();
         self.send(Message::Durable(recorded(run, place, seq, entry), reply))?;
-        done.await.map_err(|_| Error::Closed)?.map_err(Error::Illegal)
+        done.await.map_err(|_| Error::Closed)?
     }
 
     /// Becomes durable with the next `append`, or shortly after.
@@ -108,7 +101,7 @@ impl Journal {
     pub async fn flush(&self) -> Result<(), Error> {
         let (reply, done) = oneshot::channel();
         self.send(Message::Flush(reply))?;
-        done.await.map_err(|_| Error::Closed)?.map_err(Error::Illegal)
+        done.await.map_err(|_| Error::Closed)?
     }
 
     /// What an operation wrote down before its point of no return.
@@ -185,80 +178,121 @@ fn insert(db: &Connection, r: &Recorded) -> rusqlite::Result<i64> {
     Ok(db.last_insert_rowid())
 }
 
-/// Takes what waits, puts it into one transaction, answers when it is on disk.
-fn write(db: &mut Connection, history: &mut History, inbox: &mpsc::Receiver<Message>, listener: &Listener) {
-    let mut notes: Vec<Recorded> = Vec::new();
-    loop {
-        let first = match inbox.recv_timeout(IDLE) {
-            Ok(message) => Some(message),
-            Err(mpsc::RecvTimeoutError::Timeout) => None,
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                let _ = commit(db, &mut notes, Vec::new(), listener);
+/// What the thread owns.
+struct Writer {
+    db: Connection,
+    path: PathBuf,
+    run: RunId,
+    history: History,
+    /// Not on disk yet; listeners know them already.
+    notes: Vec<Recorded>,
+    listener: Listener,
+}
+
+/// What goes to the disk together.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Recorded>,
+    /// Positions of the durable ones, and who waits for them.
+    durable: Vec<(usize, oneshot::Sender<Result<(), Error>>)>,
+    flushed: Vec<oneshot::Sender<Result<(), Error>>>,
+}
+
+impl Writer {
+    /// Takes what waits, puts it into one transaction, answers when it is on disk.
+    fn serve(mut self, inbox: &mpsc::Receiver<Message>) {
+        let mut oldest_note = None;
+        loop {
+            let message = match oldest_note.map(|since: Instant| PATIENCE.saturating_sub(since.elapsed())) {
+                None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+                Some(patience) => inbox.recv_timeout(patience),
+            };
+            let closed = matches!(message, Err(mpsc::RecvTimeoutError::Disconnected));
+            let late = message.is_err();
+            let mut batch = Batch::default();
+            for message in message.into_iter().chain(inbox.try_iter()) {
+                self.take(message, &mut batch);
+            }
+            if late || !batch.durable.is_empty() || !batch.flushed.is_empty() {
+                self.commit(batch);
+            }
+            if closed {
                 return;
             }
+            // A note that could not be written is tried again.
+            oldest_note =
+                if self.notes.is_empty() { None } else { oldest_note.filter(|_| !late).or(Some(Instant::now())) };
+        }
+    }
+
+    fn take(&mut self, message: Message, batch: &mut Batch) {
+        let (entry, reply) = match message {
+            Message::Note(entry) => (entry, None),
+            Message::Durable(entry, reply) => (entry, Some(reply)),
+            Message::Flush(reply) => return batch.flushed.push(reply),
         };
-        let mut durable = Vec::new();
-        let mut waiting = Vec::new();
-        let idle = first.is_none();
-        for message in first.into_iter().chain(inbox.try_iter()) {
-            let (entry, reply) = match message {
-                Message::Note(entry) => (Some(entry), None),
-                Message::Durable(entry, reply) => (Some(entry), Some(reply)),
-                Message::Flush(reply) => (None, Some(reply)),
-            };
-            let Some(entry) = entry else {
-                waiting.extend(reply);
-                continue;
-            };
-            match (history.admit(entry.run, &entry.place, entry.seq, &entry.entry), reply) {
-                (Ok(()), Some(reply)) => {
-                    // Notes that came before must stand before.
-                    durable.extend(notes.drain(..).map(|n| (n, true)));
-                    durable.push((entry, false));
-                    waiting.push(reply);
+        match (self.history.admit(entry.run, &entry.place, entry.seq, &entry.entry), reply) {
+            (Ok(()), Some(reply)) => {
+                // Notes that came before stand before.
+                batch.entries.append(&mut self.notes);
+                batch.durable.push((batch.entries.len(), reply));
+                batch.entries.push(entry);
+            }
+            (Ok(()), None) => {
+                (self.listener)(&entry);
+                self.notes.push(entry);
+            }
+            (Err(error), Some(reply)) => {
+                let _ = reply.send(Err(error));
+            }
+            (Err(error), None) => tracing::error!(%error, "a note does not fit the journal"),
+        }
+    }
+
+    fn commit(&mut self, mut batch: Batch) {
+        batch.entries.append(&mut self.notes);
+        match insert_all(&mut self.db, &mut batch.entries) {
+            Ok(()) => {
+                for (position, reply) in batch.durable {
+                    (self.listener)(&batch.entries[position]);
+                    let _ = reply.send(Ok(()));
                 }
-                (Ok(()), None) => {
-                    listener(&entry);
-                    notes.push(entry);
+                for reply in batch.flushed {
+                    let _ = reply.send(Ok(()));
                 }
-                (Err(error), Some(reply)) => {
-                    let _ = reply.send(Err(error.to_string()));
+            }
+            Err(error) => {
+                let path = self.path.display().to_string();
+                tracing::error!(%error, path, "the journal cannot be written");
+                let reason = error.to_string();
+                let unwritten = || Error::Unwritten { path: path.clone(), reason: reason.clone() };
+                let lost: Vec<usize> = batch.durable.iter().map(|(position, _)| *position).collect();
+                let notes = batch.entries.into_iter().enumerate().filter(|(n, _)| !lost.contains(n)).map(|(_, e)| e);
+                self.go_back(notes.collect());
+                for reply in batch.durable.into_iter().map(|(_, reply)| reply).chain(batch.flushed) {
+                    let _ = reply.send(Err(unwritten()));
                 }
-                (Err(error), None) => tracing::error!(%error, "a note does not fit the journal"),
             }
         }
-        if waiting.is_empty() && !(idle && !notes.is_empty()) {
-            continue;
-        }
-        let result = commit(db, &mut notes, durable, listener);
-        for reply in waiting {
-            let _ = reply.send(result.clone());
-        }
+    }
+
+    /// After a failed commit: the history is what the disk says again, and the notes that still fit it wait on.
+    fn go_back(&mut self, notes: Vec<Recorded>) {
+        let on_disk = reader::select(&self.db, &self.path, "run = ?1 ORDER BY id", &[&(self.run as i64)]);
+        // A journal that cannot be read either admits nothing more.
+        self.history = on_disk.and_then(|entries| History::of(&entries)).unwrap_or_default();
+        self.notes = notes;
+        self.notes.retain(|n| self.history.admit(n.run, &n.place, n.seq, &n.entry).is_ok());
     }
 }
 
-fn commit(
-    db: &mut Connection,
-    notes: &mut Vec<Recorded>,
-    mut durable: Vec<(Recorded, bool)>,
-    listener: &Listener,
-) -> Result<(), String> {
-    durable.extend(notes.drain(..).map(|n| (n, true)));
-    if durable.is_empty() {
+fn insert_all(db: &mut Connection, entries: &mut [Recorded]) -> rusqlite::Result<()> {
+    if entries.is_empty() {
         return Ok(());
     }
-    let mut all = || -> rusqlite::Result<()> {
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for (entry, _) in &mut durable {
-            entry.id = insert(&tx, entry)?;
-        }
-        tx.commit()
-    };
-    all().map_err(|e| e.to_string())?;
-    for (entry, told) in &durable {
-        if !told {
-            listener(entry);
-        }
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for entry in entries {
+        entry.id = insert(&tx, entry)?;
     }
-    Ok(())
+    tx.commit()
 }
