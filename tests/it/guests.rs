@@ -1,0 +1,57 @@
+//! The examples are built from source, and what is committed is what the source gives.
+use crate::support::guests::{self, Guest};
+use std::{fs, path::Path};
+
+/// The component that `backout demo` embeds.
+#[test]
+fn the_committed_component_is_what_the_source_gives() {
+    let Guest { folder, script, component } = guests::rust_shop();
+    let file = folder.join(script);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&file, component).unwrap();
+    }
+    let committed = fs::read(&file).unwrap_or_default();
+    assert!(
+        *component == committed,
+        "{} ({} bytes) is not what its source gives ({} bytes). After a change of the source or of wit/, refresh it: \
+         UPDATE_EXPECT=1 cargo test --test it guests::the_committed",
+        file.display(),
+        committed.len(),
+        component.len(),
+    );
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_where_the_checkout_lies() {
+    let here = guests::rust_shop();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let folder = elsewhere.path().join("some where/guest-examples/rust-shop");
+    copy(&here.folder, &folder);
+    copy(&guests::root().join("wit"), &elsewhere.path().join("some where/wit"));
+    let there = guests::component(&guests::rust_module(&folder, "shop"));
+    assert!(there == here.component, "a build in {} differs", folder.display());
+}
+
+#[test]
+fn no_path_of_this_machine_is_inside() {
+    let bytes = &guests::rust_shop().component;
+    let home = std::env::var("HOME").unwrap();
+    for path in [home.as_str(), env!("CARGO_MANIFEST_DIR"), "/.cargo/", "/registry/", "crates.io", "/toolchains/"] {
+        let found = bytes.windows(path.len()).any(|window| window == path.as_bytes());
+        assert!(!found, "the component contains {path}");
+    }
+    // The functions' names are, for the sake of those who read a trap.
+    assert!(bytes.windows(7).any(|window| window == b"compare"));
+}
+
+fn copy(source: &Path, target: &Path) {
+    fs::create_dir_all(target).unwrap();
+    for entry in fs::read_dir(source).unwrap().map(Result::unwrap) {
+        let (source, target) = (entry.path(), target.join(entry.file_name()));
+        match entry.file_type().unwrap().is_dir() {
+            true if entry.file_name() == "target" => {}
+            true => copy(&source, &target),
+            false => drop(fs::copy(source, target).unwrap()),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Builds the guests from source, each at most once in a test run.
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+use wit_component::ComponentEncoder;
+
+/// A component that was built now, and the folder of the package that it belongs to.
+pub struct Guest {
+    pub folder: PathBuf,
+    /// The name that the manifest has for it.
+    pub script: &'static str,
+    pub component: Vec<u8>,
+}
+
+pub fn rust_shop() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("guest-examples/rust-shop");
+        let component = component(&rust_module(&folder, "shop"));
+        Guest { folder, script: "shop.wasm", component }
+    })
+}
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where guests are built; it outlives a test run, so that only what changed is built again.
+pub fn target(guest: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests").join(guest)
+}
+
+/// What `wasm-tools component new` does.
+pub fn component(module: &[u8]) -> Vec<u8> {
+    let mut encoder = ComponentEncoder::default().validate(true).module(module).expect("the module is no guest");
+    encoder.encode().expect("the module does not become a component")
+}
+
+/// What `cargo build --release --target wasm32-unknown-unknown` makes of the crate, wherever checkout, Cargo's folder and
+/// toolchain lie: paths of this machine are not in it.
+pub fn rust_module(folder: &Path, name: &str) -> Vec<u8> {
+    let target = target(name);
+    let mut flags = vec![format!("--remap-path-prefix={}=/guest", folder.display())];
+    for (path, name) in dependencies(folder) {
+        flags.push(format!("--remap-path-prefix={}=/deps/{name}", path.display()));
+    }
+    let sysroot = run(rustc(folder).args(["--print", "sysroot"]));
+    let commit = run(rustc(folder).arg("-vV"));
+    let commit = commit.lines().find_map(|l| l.strip_prefix("commit-hash: ")).expect("rustc names its commit");
+    // Otherwise the standard library's paths depend on whether its source is installed.
+    flags.push(format!("--remap-path-prefix={}/lib/rustlib/src/rust=/rustc/{commit}", sysroot.trim()));
+
+    let mut build = cargo(folder);
+    build.args(["build", "--locked", "--release", "--target", "wasm32-unknown-unknown"]);
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env("CARGO_TARGET_DIR", &target);
+    run(&mut build);
+    fs::read(target.join(format!("wasm32-unknown-unknown/release/{name}.wasm"))).unwrap()
+}
+
+/// Folder, name and version of every crate that the guest needs.
+fn dependencies(folder: &Path) -> Vec<(PathBuf, String)> {
+    let metadata = run(cargo(folder).args(["metadata", "--locked", "--format-version", "1"]));
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages
+        .filter(|package| !package["source"].is_null())
+        .map(|package| {
+            let text = |key: &str| package[key].as_str().unwrap();
+            let manifest = Path::new(text("manifest_path"));
+            (manifest.parent().unwrap().to_owned(), format!("{}-{}", text("name"), text("version")))
+        })
+        .collect()
+}
+
+fn cargo(folder: &Path) -> Command {
+    tool("cargo", folder)
+}
+
+fn rustc(folder: &Path) -> Command {
+    tool("rustc", folder)
+}
+
+/// The repository's compiler, without what the environment would add to it.
+fn tool(name: &str, folder: &Path) -> Command {
+    let mut command = Command::new(name);
+    command.current_dir(folder).env("RUSTUP_TOOLCHAIN", toolchain());
+    for (variable, _) in std::env::vars_os() {
+        let text = variable.to_string_lossy();
+        let foreign = ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_ENCODED_", "RUSTC", "RUSTFLAGS"];
+        if foreign.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&variable);
+        }
+    }
+    command
+}
+
+fn toolchain() -> OsString {
+    let file: toml::Table = fs::read_to_string(root().join("rust-toolchain.toml")).unwrap().parse().unwrap();
+    file["toolchain"]["channel"].as_str().unwrap().into()
+}
+
+/// Standard output of a command that must be there and must work.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("{} cannot be started ({error}); tests/run installs what is missing", command.get_program().display())
+    });
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    assert!(
+        output.status.success(),
+        "{command:?} failed ({}); is a tool missing? tests/run installs it\n{out}\n{err}",
+        output.status
+    );
+    out
+}

@@ -1,0 +1,2 @@
+//! What several subjects need.
+pub mod guests;
