@@ -2,6 +2,7 @@
 //! `database` on databases, `files` and `backup` on trees), so sections of the site and drivers live here.
 mod call;
 pub mod copies;
+pub mod holders;
 mod rights;
 mod verdict;
 
