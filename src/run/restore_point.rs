@@ -29,6 +29,8 @@ pub enum State {
 pub struct Point {
     pub run: RunId,
     pub package: String,
+    /// of the package that made it
+    pub digest: String,
     pub from_version: String,
     pub to_version: String,
     /// milliseconds since 1970-01-01 UTC: when the newest of its copies was brought up to date
@@ -142,6 +144,7 @@ impl Fold {
                 Point {
                     run,
                     package: header.package.clone(),
+                    digest: header.digest.clone(),
                     from_version: header.from_version.clone(),
                     to_version: header.to_version.clone(),
                     at: recorded.at,
