@@ -8,9 +8,12 @@
 pub mod capability;
 pub mod cli;
 pub mod condition;
+pub mod diagnostic;
 pub mod failure;
 pub mod gate;
 pub mod journal;
+pub mod package;
 pub mod resource;
 pub mod run;
 pub mod session;
+pub mod site;

@@ -5,6 +5,7 @@ pub mod ui;
 
 pub use exit::{Exit, Refused};
 
+use crate::diagnostic::Mistakes;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -53,7 +54,7 @@ impl Cli {
             Ok(exit) => exit,
             Err(error) => {
                 ui::error(&error);
-                if error.is::<Refused>() { Exit::Refused } else { Exit::Error }
+                if error.is::<Refused>() || error.is::<Mistakes>() { Exit::Refused } else { Exit::Error }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The terminal: results on standard output, everything else on standard error.
 use super::Refused;
+use crate::diagnostic::Mistakes;
 use std::io::{self, IsTerminal, Write};
 
 /// The result of the command. A reader that has gone away is no error.
@@ -21,6 +22,12 @@ pub fn say(line: &str) {
 
 pub fn error(error: &anyhow::Error) {
     let head = console::style("error:").red().bold().for_stderr();
+    if let Some(mistakes) = error.downcast_ref::<Mistakes>() {
+        say(&format!("{mistakes}\n"));
+        let count = mistakes.0.len();
+        say(&format!("{head} {count} {}, nothing was changed", if count == 1 { "mistake" } else { "mistakes" }));
+        return;
+    }
     say(&format!("{head} {error:#}"));
     if let Some(hint) = error.downcast_ref::<Refused>().and_then(|r| r.hint.as_ref()) {
         say(&format!("  {} {hint}", console::style("hint:").cyan().for_stderr()));

@@ -3,4 +3,6 @@
 mod cli;
 mod guests;
 mod journal;
+mod package;
+mod site;
 mod support;

@@ -1,2 +1,3 @@
 //! What several subjects need.
 pub mod guests;
+pub mod packages;

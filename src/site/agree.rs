@@ -1,0 +1,181 @@
+//! What in a site file contradicts something else in it.
+use super::{Site, path};
+use crate::{
+    diagnostic::{Mistake, shown},
+    resource::{ResourceId, Right, database, service, tree},
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+impl Site {
+    /// The files and folders that are resources.
+    pub(super) fn places(&self) -> Vec<(ResourceId, PathBuf)> {
+        let databases = self.databases.iter().map(|(name, section)| {
+            let database::Driver::Sqlite { path } = &section.driver;
+            (ResourceId::new("database", name), path::place(path))
+        });
+        let trees =
+            self.trees.iter().map(|(name, section)| (ResourceId::new("tree", name), path::place(&section.path)));
+        databases.chain(trees).collect()
+    }
+
+    pub(super) fn contradictions(&self) -> Vec<Mistake> {
+        let mut mistakes = self.overlaps();
+        mistakes.extend(self.bindings());
+        mistakes.extend(self.roots());
+        mistakes
+    }
+
+    fn at(&self, mistake: Mistake, id: &ResourceId) -> Mistake {
+        match self.locations.get(id) {
+            Some(location) => mistake.at(location),
+            None => mistake,
+        }
+    }
+
+    /// What is exchanged must hold nothing that is Backout's own, nor another resource.
+    fn overlaps(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let places = self.places();
+        let mut seen: BTreeMap<&Path, &ResourceId> = BTreeMap::new();
+        for (id, path) in &places {
+            if let Some(first) = seen.insert(path, id) {
+                let mistake = Mistake::new(format!("{} is the same place as {}", words(id), words(first)));
+                mistakes.push(self.at(mistake.hint("keep one of them: a thing has one name on a site"), id));
+                seen.insert(path, first);
+            }
+        }
+        let state = path::place(&self.state);
+        for (name, tree) in &self.trees {
+            let id = ResourceId::new("tree", name);
+            let top = path::place(&tree.path);
+            let held = |path: &Path| path.strip_prefix(&top).is_ok_and(|inner| !excluded(tree, inner));
+            for (what, path) in [("Backout's state", &state), ("the site file", &self.path)] {
+                if held(path) {
+                    let message = format!("{what} {} lies in {}", shown(&path.display().to_string()), words(&id));
+                    let hint = "a rollback would take it back too: put it outside, or name it in `exclude`";
+                    mistakes.push(self.at(Mistake::new(message).hint(hint), &id));
+                }
+            }
+            for (other, path) in places.iter().filter(|(other, path)| *other != id && *path != top) {
+                if held(path) {
+                    let message = format!("{} lies in {}", words(other), words(&id));
+                    let hint = format!("name it in `exclude` of {}, so that each is exchanged by itself", words(&id));
+                    mistakes.push(self.at(Mistake::new(message).hint(hint), other));
+                }
+            }
+        }
+        for (id, _) in places.iter().filter(|(_, path)| path.starts_with(&state)) {
+            let mistake = Mistake::new(format!("{} lies in Backout's state", words(id)));
+            mistakes.push(self.at(mistake.hint("what a run changes and what it keeps must be apart"), id));
+        }
+        mistakes
+    }
+
+    /// Grants name resources that are there, and rights that these can give.
+    fn bindings(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        for grant in self.allow.values().flat_map(|allow| &allow.grants) {
+            if !self.has(&grant.is) {
+                let name = shown(&grant.is.name);
+                let mut mistake = Mistake::new(format!("there is no {} `{name}`", grant.kind)).at(&grant.is_location);
+                mistake = mistake.known(&grant.is.name, self.names(&grant.kind));
+                if mistake.hint.is_none() {
+                    mistake = mistake.hint(format!("add a section `[{}.{name}]`", grant.kind));
+                }
+                mistakes.push(mistake);
+                continue;
+            }
+            let exclusive = match grant.kind.as_str() {
+                "database" => self.databases.get(&grant.is.name).is_none_or(|section| section.exclusive),
+                "tree" => self.trees.get(&grant.is.name).is_none_or(|section| section.exclusive),
+                _ => true,
+            };
+            if !exclusive && grant.may.contains(Right::Restore) {
+                let message = format!("{} is shared with others, so it cannot be restored", words(&grant.is));
+                let hint = "leave out `restore`, or say `exclusive = true` if it belongs to this product alone";
+                mistakes.push(Mistake::new(message).at(&grant.location).hint(hint));
+            }
+            let limited = self.probes.get(&grant.is.name).is_none_or(|section| section.load.is_some());
+            if grant.kind == "probe" && grant.may.contains(Right::Load) && !limited {
+                let message = format!("{} has no `load`, so how much load is allowed is not said", words(&grant.is));
+                let hint = "add `load = { clients = 20, time = \"1m\" }` to the probe, or leave out the right";
+                mistakes.push(Mistake::new(message).at(&grant.location).hint(hint));
+            }
+        }
+        mistakes
+    }
+
+    /// Services and tools that run what a package may write into a tree.
+    pub fn foreign_code(&self) -> Vec<Foreign<'_>> {
+        let grants = self.allow.values().flat_map(|allow| allow.grants.iter().map(move |grant| (allow, grant)));
+        let writable = grants.filter(|(_, grant)| grant.kind == "tree" && grant.may.contains(Right::Write));
+        let trees: Vec<(&str, &Path, &str)> = writable
+            .filter_map(|(allow, grant)| {
+                let (name, tree) = self.trees.get_key_value(&grant.is.name)?;
+                Some((name.as_str(), tree.path.as_path(), allow.package.as_str()))
+            })
+            .collect();
+        let services = self.services.iter().map(|(name, section)| {
+            let service::Driver::Process(process) = &section.driver;
+            (ResourceId::new("service", name), &process.run, &process.dir, &process.user)
+        });
+        let tools = self.tools.iter();
+        let tools = tools.map(|(name, s)| (ResourceId::new("tool", name), &s.run, &s.dir, &s.user));
+        services
+            .chain(tools)
+            .filter_map(|(id, run, dir, user)| {
+                // The program, a script that an interpreter is given, or the folder in which it looks for one.
+                let arguments = run.iter().filter(|word| word.contains('/')).map(|word| dir.join(word));
+                let mut paths = arguments.chain(std::iter::once(dir.clone()));
+                let (tree, _, package) = paths.find_map(|path| {
+                    let real = path::real(&path);
+                    trees.iter().find(|(_, tree, _)| path.starts_with(tree) || real.starts_with(path::place(tree)))
+                })?;
+                Some(Foreign { id, tree, package, user: user.clone() })
+            })
+            .collect()
+    }
+
+    fn roots(&self) -> Vec<Mistake> {
+        let root_here = rustix::process::geteuid().is_root();
+        let mut mistakes = Vec::new();
+        for foreign in self.foreign_code() {
+            let as_root = match foreign.user.as_deref() {
+                Some(user) => user == "root" || user == "0",
+                None => root_here,
+            };
+            if as_root && !self.allow_root.contains(&foreign.id) {
+                let message = format!("{} would run as root what `{}` may write", words(&foreign.id), foreign.package);
+                let hint = "say as which `user` it runs, or `allow-root = true` if it must be root";
+                mistakes.push(self.at(Mistake::new(message).hint(hint), &foreign.id));
+            }
+        }
+        mistakes
+    }
+}
+
+/// A service or tool whose program a package may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign<'s> {
+    pub id: ResourceId,
+    /// name of the tree
+    pub tree: &'s str,
+    pub package: &'s str,
+    pub user: Option<String>,
+}
+
+/// `database `shop-prod``
+pub(super) fn words(id: &ResourceId) -> String {
+    format!("{} `{}`", id.kind, shown(&id.name))
+}
+
+/// Whether a path inside a tree is excluded, or lies in what is. Patterns with `*` in a name are the driver's to match;
+/// here only what is named counts.
+fn excluded(tree: &tree::Section, inner: &Path) -> bool {
+    inner.ancestors().filter(|part| !part.as_os_str().is_empty()).any(|part| {
+        tree.exclude.iter().any(|pattern| Path::new(pattern.strip_suffix("/**").unwrap_or(pattern)) == part)
+    })
+}

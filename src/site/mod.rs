@@ -1,0 +1,112 @@
+//! The site: what is on this host, and who may do what with it. Text → a site with a place for all that can still turn
+//! out wrong; what the host really has is looked at apart (`survey`), because a site must also be readable half-way.
+mod agree;
+mod allow;
+mod check;
+mod limits;
+mod path;
+mod secret;
+mod sections;
+
+pub use agree::Foreign;
+pub use allow::{Allow, Grant, MaxRisk, Require};
+pub use check::{Findings, Missing, Note};
+pub use limits::Limits;
+
+use crate::{
+    diagnostic::{Location, Mistake, Mistakes, Source, reader},
+    resource::{ResourceId, database, metrics, probe, service, tool, tree},
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Kinds of resources that a site can have, in the order of its documentation.
+pub const KINDS: &[&str] = &["database", "tree", "service", "metrics", "probe", "tool"];
+
+#[derive(Debug)]
+pub struct Site {
+    pub path: PathBuf,
+    /// The folder of the site file, absolute; what the file names is relative to it.
+    pub dir: PathBuf,
+    /// Journal, copies, kept-aside data.
+    pub state: PathBuf,
+    /// `sha256:…` of the file as it was read
+    pub digest: String,
+    pub databases: BTreeMap<String, database::Section>,
+    pub trees: BTreeMap<String, tree::Section>,
+    pub services: BTreeMap<String, service::Section>,
+    pub metrics: BTreeMap<String, metrics::Section>,
+    pub probes: BTreeMap<String, probe::Section>,
+    pub tools: BTreeMap<String, tool::Section>,
+    pub product: Option<Product>,
+    /// By name of the package.
+    pub allow: BTreeMap<String, Allow>,
+    pub limits: Limits,
+    /// Services and tools that may run as root what a package has written.
+    pub allow_root: Vec<ResourceId>,
+    pub(crate) source: Arc<Source>,
+    pub(crate) locations: BTreeMap<ResourceId, Location>,
+}
+
+/// `[product.NAME]`
+#[derive(Clone, Debug)]
+pub struct Product {
+    pub name: String,
+    /// How to ask which version is installed.
+    pub version: Option<VersionOf>,
+    pub location: Location,
+}
+
+/// A link in a tree whose target's last part is the version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionOf {
+    pub tree: String,
+    pub link: PathBuf,
+}
+
+impl Site {
+    /// Reads a site file; all its mistakes at once.
+    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        if !path.exists() {
+            let path = crate::diagnostic::shown(&path.display().to_string());
+            let mistake = Mistake::new(format!("there is no site file {path}"));
+            return Err(mistake.hint("`backout init` writes a first one; `--site FILE` names another").into());
+        }
+        let source = reader::open(path, "the site file")?;
+        let path = path.canonicalize().map_err(|e| Mistake::io("the site file", path, &e))?;
+        let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let (draft, mistakes) = reader::read(&source, |root| sections::document(root, &dir));
+        let mut mistakes = Mistakes(mistakes);
+        let Some(draft) = draft else {
+            mistakes.none_or()?;
+            return Err(Mistake::new("the site file cannot be read").into());
+        };
+        let site = draft.site(path, dir, source);
+        mistakes.0.extend(site.contradictions());
+        mistakes.none_or()?;
+        Ok(site)
+    }
+
+    /// Whether there is a resource of this kind and name.
+    pub fn has(&self, id: &ResourceId) -> bool {
+        self.locations.contains_key(id)
+    }
+
+    /// The names of the resources of a kind.
+    pub fn names(&self, kind: &str) -> impl Iterator<Item = &str> {
+        self.locations.keys().filter(move |id| id.kind == kind).map(|id| id.name.as_str())
+    }
+
+    /// The text of the file.
+    pub fn text(&self) -> &str {
+        self.source.text()
+    }
+
+    /// Where a resource stands in the file.
+    pub fn location(&self, id: &ResourceId) -> Option<&Location> {
+        self.locations.get(id)
+    }
+}

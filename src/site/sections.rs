@@ -1,0 +1,423 @@
+//! The sections of a site file: one for each kind of resource, and the document as a whole.
+use super::{KINDS, Product, Site, VersionOf, allow, limits, path, secret};
+use crate::{
+    diagnostic::{
+        Location, Mistake, Source,
+        reader::{self, At, Item, Table},
+        shown,
+    },
+    package,
+    resource::{ResourceId, database, metrics, probe, service, tool, tree},
+};
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Two weeks: long enough for a month's end to show what was lost, short enough for a disk.
+const KEEP_ASIDE: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// What one pass over the file finds. Names of other resources in it are not looked up yet.
+pub struct Draft {
+    state: PathBuf,
+    product: Option<Product>,
+    pub sections: Sections,
+    allow: Vec<allow::Allow>,
+    limits: limits::Limits,
+}
+
+#[derive(Default)]
+pub struct Sections {
+    pub databases: BTreeMap<String, database::Section>,
+    pub trees: BTreeMap<String, tree::Section>,
+    pub services: BTreeMap<String, service::Section>,
+    pub metrics: BTreeMap<String, metrics::Section>,
+    pub probes: BTreeMap<String, probe::Section>,
+    pub tools: BTreeMap<String, tool::Section>,
+    pub allow_root: Vec<ResourceId>,
+    /// All that is named, also where its section has mistakes: what uses it is not wrong then.
+    pub locations: BTreeMap<ResourceId, Location>,
+}
+
+impl Draft {
+    pub fn site(self, path: PathBuf, dir: PathBuf, source: Arc<Source>) -> Site {
+        let s = self.sections;
+        Site {
+            path,
+            dir,
+            state: self.state,
+            digest: format!("sha256:{}", package::sha256(source.text().as_bytes())),
+            databases: s.databases,
+            trees: s.trees,
+            services: s.services,
+            metrics: s.metrics,
+            probes: s.probes,
+            tools: s.tools,
+            product: self.product,
+            allow: self.allow.into_iter().map(|allow| (allow.package.clone(), allow)).collect(),
+            limits: self.limits,
+            allow_root: s.allow_root,
+            source,
+            locations: s.locations,
+        }
+    }
+}
+
+pub fn document(root: Table<'_>, dir: &Path) -> Draft {
+    let state = root.table("site").and_then(|table| {
+        let state = table.get("state").and_then(|item| item.text());
+        table.finish();
+        state
+    });
+    let state = path::absolute(dir, state.as_ref().map_or("state", |at| &at.value));
+    let product = product(&root);
+    let mut sections = Sections::default();
+    for kind in KINDS {
+        for item in root.named(kind) {
+            sections.locations.insert(ResourceId::new(*kind, &item.key), item.key_location());
+        }
+    }
+    let reader = Reading { dir, locations: &sections.locations };
+    let mut allow_root = Vec::new();
+    let mut root_allowed = |kind: &str, name: &str, table: &Table<'_>| {
+        if table.boolean("allow-root").unwrap_or(false) {
+            allow_root.push(ResourceId::new(kind, name));
+        }
+    };
+    let databases = each(&root, "database", |_, table| reader.database(table));
+    let trees = each(&root, "tree", |_, table| reader.tree(table));
+    let services = each(&root, "service", |name, table| {
+        root_allowed("service", name, &table);
+        reader.service(table)
+    });
+    let metrics = each(&root, "metrics", |_, table| reader.metrics(table, &state));
+    let probes = each(&root, "probe", |_, table| reader.probe(table));
+    let tools = each(&root, "tool", |name, table| {
+        root_allowed("tool", name, &table);
+        reader.tool(table)
+    });
+    let allow = allow::allow(&root);
+    let limits = limits::limits(&root);
+    root.finish();
+    let sections =
+        Sections { databases, trees, services, metrics, probes, tools, allow_root, locations: sections.locations };
+    Draft { state, product, sections, allow, limits }
+}
+
+fn each<'d, S>(
+    root: &Table<'d>,
+    kind: &str,
+    mut read: impl FnMut(&str, Table<'d>) -> Option<S>,
+) -> BTreeMap<String, S> {
+    // Wrong names have been reported when the names were collected.
+    let Some(Some(table)) = root.get(kind).map(|item| item.is_table().then(|| item.table()).flatten()) else {
+        return BTreeMap::new();
+    };
+    let entries = table.entries().into_iter().filter(|item| reader::name(&item.key).is_ok());
+    entries.filter_map(|item| Some((item.key.clone(), read(&item.key, item.table()?)?))).collect()
+}
+
+fn product(root: &Table<'_>) -> Option<Product> {
+    let mut products = root.named("product").into_iter();
+    let item = products.next()?;
+    for more in products {
+        let mistake = Mistake::new(format!("`{}` is a second product", more.key)).at(&more.key_location());
+        root.mistake(mistake.hint("a site file is for one product: give each one a file of its own"));
+    }
+    let table = item.table()?;
+    let version = table.get("version").and_then(|item| {
+        let version = item.table()?;
+        let link = version.required("link", "\"tree:current\"").and_then(|item| item.text());
+        version.finish();
+        let At { value, location } = link?;
+        let inner = |path: &Path| path.components().all(|c| matches!(c, Component::Normal(_)));
+        match value.split_once(':') {
+            Some((tree, link)) if !link.is_empty() && inner(Path::new(link)) => {
+                let tree = tree.to_owned();
+                if root.get("tree").and_then(|trees| trees.table()?.get(&tree)).is_none() {
+                    let mistake = Mistake::new(format!("there is no tree `{}`", shown(&tree)));
+                    let trees = root.named("tree");
+                    item.mistake_at(mistake.known(&tree, trees.iter().map(|t| t.key.as_str())), &location);
+                }
+                Some(VersionOf { tree, link: link.into() })
+            }
+            _ => {
+                let mistake = Mistake::new(format!("`{}` names no link in a tree", shown(&value)));
+                item.mistake_at(mistake.hint("write `TREE:PATH`, as in `shop-app:current`"), &location);
+                None
+            }
+        }
+    });
+    let location = table.location();
+    table.finish();
+    Some(Product { name: item.key.clone(), version, location })
+}
+
+struct Reading<'a> {
+    dir: &'a Path,
+    locations: &'a BTreeMap<ResourceId, Location>,
+}
+
+impl Reading<'_> {
+    /// `path = "…"`, resolved.
+    fn path(&self, table: &Table<'_>) -> Option<PathBuf> {
+        let text = table.required("path", "\"…\"").and_then(|item| item.text())?;
+        Some(path::absolute(self.dir, &text.value))
+    }
+
+    fn database(&self, table: Table<'_>) -> Option<database::Section> {
+        let driver = only_driver(&table, "sqlite")?;
+        let path = self.path(&table);
+        let keep_aside = table.duration("keep-aside").unwrap_or(KEEP_ASIDE);
+        let exclusive = table.boolean("exclusive").unwrap_or(true);
+        table.finish();
+        driver?;
+        Some(database::Section { driver: database::Driver::Sqlite { path: path? }, keep_aside, exclusive })
+    }
+
+    fn tree(&self, table: Table<'_>) -> Option<tree::Section> {
+        let path = self.path(&table);
+        let exclude = table.strings("exclude").unwrap_or_default();
+        for pattern in &exclude {
+            let inner = Path::new(&pattern.value).components().all(|c| matches!(c, Component::Normal(_)));
+            if pattern.value.is_empty() || !inner {
+                let mistake = Mistake::new(format!("`{}` is no path inside the tree", shown(&pattern.value)));
+                let hint = "write paths from the tree's top, with `*` and `**`: `uploads`, `**/*.log`";
+                table.mistake(mistake.at(&pattern.location).hint(hint));
+            }
+        }
+        let keep_aside = table.duration("keep-aside").unwrap_or(KEEP_ASIDE);
+        let exclusive = table.boolean("exclusive").unwrap_or(true);
+        table.finish();
+        let exclude = exclude.into_iter().map(|at| at.value).collect();
+        Some(tree::Section { path: path?, exclude, keep_aside, exclusive })
+    }
+
+    fn service(&self, table: Table<'_>) -> Option<service::Section> {
+        let driver = only_driver(&table, "process")?;
+        let command = self.command(&table);
+        let reload = table.get("reload").and_then(|item| signal(&item));
+        let settle = table.duration("settle").unwrap_or(Duration::from_secs(1));
+        let stop_within = table.duration("stop-within").unwrap_or(Duration::from_secs(10));
+        let log = table.table("log");
+        let (log_bytes, log_keep) = match &log {
+            Some(log) => (log.bytes("bytes"), log.integer("keep", 0..=1000)),
+            None => (None, None),
+        };
+        if let Some(log) = log {
+            log.finish();
+        }
+        let uses = self.uses(&table);
+        table.finish();
+        driver?;
+        let command = command?;
+        let process = service::Process {
+            run: command.run,
+            dir: command.dir,
+            env: command.env,
+            user: command.user,
+            settle,
+            stop_within,
+            reload,
+            log_bytes: log_bytes.unwrap_or(10 << 20),
+            log_keep: log_keep.and_then(|n| u32::try_from(n).ok()).unwrap_or(5),
+        };
+        Some(service::Section { driver: service::Driver::Process(process), uses })
+    }
+
+    fn tool(&self, table: Table<'_>) -> Option<tool::Section> {
+        let command = self.command(&table);
+        let timeout = table.duration("timeout").unwrap_or(Duration::from_secs(600));
+        let idempotent = table.boolean("idempotent").unwrap_or(false);
+        let uses = self.uses(&table);
+        table.finish();
+        let command = command?;
+        Some(tool::Section {
+            run: command.run,
+            dir: command.dir,
+            env: command.env,
+            user: command.user,
+            timeout,
+            idempotent,
+            uses,
+        })
+    }
+
+    fn command(&self, table: &Table<'_>) -> Option<Command> {
+        let run = table.required("run", "[\"program\", \"argument\"]");
+        let env = secret::values(table, "env", self.dir);
+        for name in env.keys() {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                let mistake = Mistake::new(format!("`{}` cannot be the name of a variable", shown(name)));
+                table.mistake(mistake.at(&table.location()));
+            }
+        }
+        let dir = table.get("dir").and_then(|item| item.text());
+        let user = table.get("user").and_then(|item| item.text());
+        let run = run?;
+        let words = run.strings()?;
+        let mut words = words.into_iter().map(|at| at.value);
+        let Some(program) = words.next().filter(|program| !program.is_empty()) else {
+            run.mistake(
+                Mistake::new(format!("`{}` names no program", run.name)).hint("write `[\"program\", \"argument\"]`"),
+            );
+            return None;
+        };
+        let program = path::program(self.dir, &program);
+        Some(Command {
+            run: std::iter::once(program).chain(words).collect(),
+            dir: dir.map_or_else(|| self.dir.to_owned(), |at| path::absolute(self.dir, &at.value)),
+            env,
+            user: user.map(|at| at.value),
+        })
+    }
+
+    /// Databases and trees, by name; by `kind:name` where a name is both.
+    fn uses(&self, table: &Table<'_>) -> Vec<ResourceId> {
+        let names = table.strings("uses").unwrap_or_default();
+        let find = |at: &At<String>| {
+            let used = ["database", "tree"].map(|kind| match at.value.split_once(':') {
+                Some((k, name)) if k == kind => ResourceId::new(kind, name),
+                _ => ResourceId::new(kind, &at.value),
+            });
+            let mut found = used.into_iter().filter(|id| self.locations.contains_key(id));
+            match (found.next(), found.next()) {
+                (Some(id), None) => Some(id),
+                (Some(_), Some(_)) => {
+                    let mistake = Mistake::new(format!("`{}` is a database and a tree", shown(&at.value)));
+                    let hint = format!("write `database:{0}` or `tree:{0}`", shown(&at.value));
+                    table.mistake(mistake.at(&at.location).hint(hint));
+                    None
+                }
+                (None, _) => {
+                    let mistake = Mistake::new(format!("there is no database or tree `{}`", shown(&at.value)));
+                    let known = self.locations.keys().filter(|id| id.kind == "database" || id.kind == "tree");
+                    let known = known.map(|id| id.name.as_str());
+                    table.mistake(mistake.at(&at.location).known(&at.value, known));
+                    None
+                }
+            }
+        };
+        names.iter().filter_map(find).collect()
+    }
+
+    fn metrics(&self, table: Table<'_>, state: &Path) -> Option<metrics::Section> {
+        let drivers = [("host", "host"), ("process", "process"), ("page", "page")];
+        let driver = match table.required("driver", "\"host\"").and_then(|item| item.word(&drivers))? {
+            "process" => {
+                let service = table.required("service", "\"…\"").and_then(|item| item.text())?;
+                if !self.locations.contains_key(&ResourceId::new("service", &service.value)) {
+                    let mistake = Mistake::new(format!("there is no service `{}`", shown(&service.value)));
+                    let known = self.locations.keys().filter(|id| id.kind == "service").map(|id| id.name.as_str());
+                    table.mistake(mistake.at(&service.location).known(&service.value, known));
+                }
+                metrics::Driver::Process { service: service.value }
+            }
+            "page" => {
+                let url = table.required("url", "\"http://localhost:8080/metrics\"").and_then(|item| url(&item));
+                let timeout = table.duration("timeout").unwrap_or(Duration::from_secs(5));
+                let queries = table.named("queries").iter().filter_map(|q| Some((q.key.clone(), query(q)?))).collect();
+                metrics::Driver::Page { url: url?, timeout, queries }
+            }
+            _ => {
+                let disk = table.get("disk").and_then(|item| item.text());
+                let disk = disk.map_or_else(|| state.to_owned(), |at| path::absolute(self.dir, &at.value));
+                metrics::Driver::Host { disk }
+            }
+        };
+        table.finish();
+        Some(metrics::Section { driver })
+    }
+
+    fn probe(&self, table: Table<'_>) -> Option<probe::Section> {
+        let url = table.required("url", "\"http://localhost:8080\"").and_then(|item| url(&item));
+        let headers = secret::values(&table, "headers", self.dir);
+        for name in headers.keys() {
+            let fine = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+            if name.is_empty() || !name.chars().all(fine) {
+                let mistake = Mistake::new(format!("`{}` cannot be the name of a header", shown(name)));
+                table.mistake(mistake.at(&table.location()));
+            }
+        }
+        let timeout = table.duration("timeout").unwrap_or(Duration::from_secs(10));
+        let load = table.table("load").and_then(|load| {
+            let clients = load.required("clients", "10").and_then(|item| item.integer(1..=10_000));
+            let time = load.required("time", "\"1m\"").and_then(|item| item.duration());
+            load.finish();
+            Some(probe::Load { clients: u32::try_from(clients?).ok()?, time: time?.value })
+        });
+        table.finish();
+        Some(probe::Section { url: url?, headers, timeout, load })
+    }
+}
+
+struct Command {
+    run: Vec<String>,
+    dir: PathBuf,
+    env: BTreeMap<String, String>,
+    user: Option<String>,
+}
+
+/// The driver of a kind that has only one. Where it is not said, the rest can be read all the same (`Some(None)`); where
+/// another one is said, the keys of this one mean nothing.
+fn only_driver(table: &Table<'_>, driver: &str) -> Option<Option<()>> {
+    match table.required("driver", &format!("\"{driver}\"")) {
+        Some(item) => item.word(&[(driver, ())]).map(Some),
+        None => Some(None),
+    }
+}
+
+/// `http://` or `https://` with a host. Never with a password in it.
+fn url(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?.value;
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    match host {
+        Some(host) if host.contains('@') => {
+            let mistake = Mistake::new(format!("`{}` has a user or password in it", item.name));
+            item.mistake(mistake.hint("send it as a header: `headers.authorization = { file = \"secrets/…\" }`"));
+            None
+        }
+        Some(host) if !host.is_empty() && !text.contains(char::is_whitespace) => Some(text),
+        _ => {
+            let mistake = Mistake::new(format!("`{}` is no address of a page", item.name));
+            item.mistake(mistake.hint("write `http://host:port/path`"));
+            None
+        }
+    }
+}
+
+/// `json:a.b`, `prometheus:name{label="x"}`, `ratio:A / B`
+fn query(item: &Item<'_>) -> Option<metrics::Query> {
+    let text = item.text()?.value;
+    let single = |text: &str| {
+        let text = text.trim();
+        let rest = |prefix| text.strip_prefix(prefix).map(str::trim).filter(|rest| !rest.is_empty());
+        rest("json:")
+            .map(|path| metrics::Query::Json(path.to_owned()))
+            .or_else(|| rest("prometheus:").map(|selector| metrics::Query::Prometheus(selector.to_owned())))
+    };
+    let query = match text.strip_prefix("ratio:") {
+        Some(rest) => rest.match_indices(" / ").find_map(|(at, slash)| {
+            let (above, below) = (single(&rest[..at])?, single(&rest[at + slash.len()..])?);
+            Some(metrics::Query::Ratio(Box::new(above), Box::new(below)))
+        }),
+        None => single(&text),
+    };
+    if query.is_none() {
+        let mistake = Mistake::new(format!("`{}` is no query", item.name));
+        item.mistake(
+            mistake.hint("write `json:a.b`, `prometheus:name{label=\"x\"}` or `ratio:ERRORS / ALL` of two of these"),
+        );
+    }
+    query
+}
+
+/// The name of a signal that a service may be sent.
+fn signal(item: &Item<'_>) -> Option<String> {
+    const SIGNALS: &[&str] = &["HUP", "USR1", "USR2", "INT", "QUIT", "WINCH"];
+    let words: Vec<(&str, &str)> = SIGNALS.iter().map(|word| (*word, *word)).collect();
+    item.word(&words).map(str::to_owned)
+}
