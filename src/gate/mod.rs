@@ -15,7 +15,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -72,6 +72,7 @@ pub struct Gate {
     pub until: Option<Instant>,
     calls: AtomicU32,
     log: AtomicU64,
+    last_warning: Mutex<Option<String>>,
 }
 
 impl Gate {
@@ -87,6 +88,7 @@ impl Gate {
             until: None,
             calls: AtomicU32::new(0),
             log: AtomicU64::new(0),
+            last_warning: Mutex::new(None),
         }
     }
 
@@ -97,6 +99,14 @@ impl Gate {
             return Err(Stop::Limit { what: "bytes of log and report in one step", limit: self.quota.log_bytes });
         }
         Ok(())
+    }
+
+    /// A script that breaks down has often said why just before.
+    pub fn warned(&self, message: &str) {
+        *self.last_warning.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.chars().take(500).collect());
+    }
+    pub fn last_warning(&self) -> Option<String> {
+        self.last_warning.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub async fn perform<O: Operation>(&self, resources: &Resources, operation: O) -> Result<O::Output, Error>

@@ -244,3 +244,124 @@ pub fn choose<'p>(points: &'p [Point], package: &str, named: Option<RunId>) -> R
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{
+        journal::Ending,
+        resource::copies::{Fingerprint, Lost},
+    };
+    use serde_json::json;
+
+    /// A journal by hand.
+    #[derive(Default)]
+    struct Told(Vec<Recorded>, u32);
+    impl Told {
+        fn entry(&mut self, run: RunId, entry: Entry) {
+            let place = Place::new("upgrade", false, "step", 1);
+            self.1 += 1;
+            self.0.push(Recorded { id: 0, run, at: 0, place, seq: self.1, entry });
+        }
+        fn run(&mut self, run: RunId, command: &str, restore_point: RunId) {
+            let header =
+                Header { command: command.into(), package: "acme/shop".into(), restore_point, ..Header::default() };
+            self.entry(run, Entry::RunStarted(header));
+        }
+        fn did(&mut self, run: RunId, operation: &str, resource: &str, changes: &[&str], output: Value) {
+            let request = Request {
+                operation: operation.into(),
+                class: "idempotent".into(),
+                label: "x".into(),
+                resource: resource.into(),
+                changes: changes.iter().map(ToString::to_string).collect(),
+                request: json!({ "snapshot": output }),
+            };
+            self.entry(run, Entry::Intent(request));
+            self.1 -= 1;
+            self.entry(run, Entry::Outcome { result: Ok(output), millis: 1 });
+        }
+        fn ended(&mut self, run: RunId, outcome: &str) {
+            self.entry(run, Entry::RunEnded(Ending { outcome: outcome.into(), exit: 0, message: String::new() }));
+        }
+    }
+
+    fn snapshot(id: &str) -> Value {
+        serde_json::to_value(Snapshot {
+            id: id.into(),
+            place: id.into(),
+            method: "stand-by".into(),
+            bytes: 7,
+            proven: true,
+            fingerprint: Fingerprint::default(),
+            copied: 1,
+            detector: String::new(),
+        })
+        .unwrap()
+    }
+
+    fn restored(exchanged: bool) -> Value {
+        let lost = vec![Lost { part: "orders".into(), rows: 3, changed: 0, missing: 0 }];
+        serde_json::to_value(Restored { exchanged, aside: Some("there".into()), lost }).unwrap()
+    }
+
+    fn upgraded() -> Told {
+        let mut told = Told::default();
+        told.run(1, "upgrade", 0);
+        told.did(1, "backup.take", "database:orders", &[], snapshot("1-orders"));
+        told.did(1, "backup.take", "tree:app", &[], snapshot("1-app"));
+        told.did(1, "service.start", "service:web", &["service:web", "database:orders"], Value::Null);
+        told
+    }
+
+    #[test]
+    fn what_was_changed_since_the_copy_is_known() {
+        let mut told = upgraded();
+        told.ended(1, "upgraded");
+        let points = points(&told.0);
+        let point = choose(&points, "acme/shop", None).unwrap();
+        assert!(point.restore_point.changed.contains(&ResourceId::new("database", "orders")));
+        assert!(!point.restore_point.changed.contains(&ResourceId::new("tree", "app")));
+        assert!(!point.restore_point.one_cut, "taken one by one");
+        assert_eq!(point.last, (1, Some("upgraded".into())));
+    }
+
+    #[test]
+    fn a_copy_that_became_live_cannot_be_restored_again() {
+        let mut told = upgraded();
+        told.ended(1, "stopped");
+        told.run(2, "rollback", 1);
+        told.did(2, "backup.restore", "database:orders", &["database:orders"], restored(true));
+        told.ended(2, "stopped");
+        let half = points(&told.0);
+        let point = choose(&half, "acme/shop", None).unwrap();
+        assert!(point.restore_point.restored.contains(&ResourceId::new("database", "orders")));
+        told.run(3, "rollback", 1);
+        told.ended(3, "rolled-back");
+        let back = points(&told.0);
+        assert!(choose(&back, "acme/shop", None).is_err());
+        assert_eq!(choose(&back, "acme/shop", Some(1)).unwrap_err().kind, crate::failure::FailureKind::Conflict);
+    }
+
+    #[test]
+    fn a_copy_that_is_being_freed_is_no_way_back_even_when_the_power_fails() {
+        let mut told = upgraded();
+        told.ended(1, "upgraded");
+        told.run(2, "commit", 1);
+        told.did(2, "backup.discard", "tree:app", &[], snapshot("1-app"));
+        told.0.pop();
+        assert_eq!(points(&told.0)[0].state, State::Committed);
+    }
+
+    #[test]
+    fn one_refresh_of_everything_is_one_cut() {
+        let mut told = upgraded();
+        told.did(1, "backup.refresh", "database:orders", &[], snapshot("1-orders"));
+        assert!(!points(&told.0)[0].restore_point.one_cut);
+        told.did(1, "backup.refresh", "tree:app", &[], snapshot("1-app"));
+        assert!(points(&told.0)[0].restore_point.one_cut);
+        told.did(1, "backup.take", "tree:app", &[], snapshot("1-app"));
+        assert!(!points(&told.0)[0].restore_point.one_cut);
+    }
+}

@@ -2,7 +2,7 @@ use super::{
     Ended, Error,
     cache::Cache,
     limits::{Exceeded, Limits, Meter},
-    wasi::{self, Clock, Console},
+    wasi::{self, Clock},
 };
 use crate::{
     capability::{self, types},
@@ -184,7 +184,7 @@ impl Script {
         }
         match result {
             Ok(answer) => Ok(answer.map_err(Failure::from)),
-            Err(error) => Err(ended(&error, &console)),
+            Err(error) => Err(ended(&error, console.last_words().or_else(|| store.data().gate.last_warning()))),
         }
     }
 }
@@ -193,7 +193,7 @@ fn ticks_as_time(ticks: u128) -> Duration {
     TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
-fn ended(error: &wasmtime::Error, console: &Console) -> Ended {
+fn ended(error: &wasmtime::Error, last_words: Option<String>) -> Ended {
     if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
         return Ended::Limit(exceeded.0.clone());
     }
@@ -214,7 +214,7 @@ fn ended(error: &wasmtime::Error, console: &Console) -> Ended {
         names.take(8).collect()
     });
     let root = error.root_cause().to_string();
-    Ended::Trapped { message: console.last_words().unwrap_or(root), frames: frames.unwrap_or_default() }
+    Ended::Trapped { message: last_words.unwrap_or(root), frames: frames.unwrap_or_default() }
 }
 
 fn demangled(name: &str) -> String {

@@ -22,6 +22,7 @@ impl wit::Host for Call<'_> {
         Ok(self.perform(ops::Info { message: self.counted(message)? }).await?)
     }
     async fn warn(&mut self, message: String) -> wasmtime::Result<()> {
+        self.gate.warned(&message);
         Ok(self.perform(ops::Warn { message: self.counted(message)? }).await?)
     }
 }
