@@ -1,6 +1,8 @@
 //! A file per subcommand: its arguments and what it does. `ui` alone writes to the terminal.
 mod completions;
+pub mod demo;
 mod exit;
+mod shop;
 pub mod ui;
 
 pub use exit::{Exit, Refused};
@@ -44,6 +46,9 @@ macro_rules! commands { ($($(#[$meta:meta])* $variant:ident($module:ident),)*) =
 commands! {
     /// Print a completion script for a shell
     Completions(completions),
+    /// The product of the demo
+    #[command(hide = true)]
+    Shop(shop),
 }
 
 impl Cli {

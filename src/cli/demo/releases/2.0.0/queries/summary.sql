@@ -1,0 +1,1 @@
+SELECT count(*) AS orders, coalesce(sum(total), 0) / 100.0 AS total FROM orders
