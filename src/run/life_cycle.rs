@@ -1,10 +1,10 @@
 //! What the commands do with the phases, and what each end means for the system.
-use super::{Halt, Phase, Run};
+use super::{Halt, Phase, Run, restore_point::Point};
 use crate::{
     capability::{backup, database},
     gate::Stop,
     journal::{self, Ending, Level, Risk, Step},
-    resource::{Database, ResourceId, Right, Tree},
+    resource::{Database, ResourceId, Right, Tree, copies::Exchange},
 };
 use serde::Serialize;
 use std::marker::PhantomData;
@@ -181,10 +181,7 @@ impl Run {
     }
 
     /// Frees the copies of restore points. Bytes by resource.
-    pub async fn discard(
-        &self,
-        points: &[super::restore_point::Point],
-    ) -> Result<Vec<(ResourceId, u64)>, crate::gate::Error> {
+    pub async fn discard(&self, points: &[Point]) -> Result<Vec<(ResourceId, u64)>, crate::gate::Error> {
         let gate = self.host_gate("commit");
         let mut freed = Vec::new();
         for point in points {
@@ -205,6 +202,50 @@ impl Run {
             }
         }
         Ok(freed)
+    }
+
+    /// Looks how exchanges ended that an earlier run began and did not report: exchanging once more would bring back what
+    /// was set aside.
+    pub async fn settle(&self, point: &Point) -> Result<(), Halt> {
+        let gate = self.host_gate("settle");
+        let step = || "settle".to_owned();
+        for (resource, evidence) in &point.unsettled {
+            let snapshot = point.restore_point.snapshots.get(resource).cloned();
+            let Some((label, is_tree)) = self.label(resource) else { continue };
+            let (resource_label, evidence) = (label.clone(), evidence.clone());
+            let found = if is_tree {
+                let settle =
+                    backup::ops::Settle::<Tree> { resource: resource_label, snapshot, evidence, kind: PhantomData };
+                gate.perform(self.resources(), settle).await
+            } else {
+                let settle =
+                    backup::ops::Settle::<Database> { resource: resource_label, snapshot, evidence, kind: PhantomData };
+                gate.perform(self.resources(), settle).await
+            };
+            match found {
+                Ok(Exchange::Done { .. }) => {
+                    let mut memory = self.memory();
+                    memory.restore_point.changed.remove(resource);
+                    memory.restore_point.restored.insert(resource.clone());
+                }
+                Ok(Exchange::NotDone) => {}
+                Ok(Exchange::Unclear(look)) => {
+                    let stop = Stop::InDoubt { operation: "backup.restore".into(), label, look };
+                    return Err(Halt::Stopped { step: step(), stop });
+                }
+                Err(crate::gate::Error::Answer(failure)) => return Err(Halt::Failed { step: step(), failure }),
+                Err(crate::gate::Error::Stop(stop)) => return Err(Halt::Stopped { step: step(), stop }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The package's word for a resource, and whether it is a tree.
+    fn label(&self, resource: &ResourceId) -> Option<(String, bool)> {
+        let trees = self.resources().tree.0.iter().map(|(label, lend)| (label, &lend.id, true));
+        let databases = self.resources().database.0.iter().map(|(label, lend)| (label, &lend.id, false));
+        let (label, _, is_tree) = trees.chain(databases).find(|(_, id, _)| *id == resource)?;
+        Some((label.clone(), is_tree))
     }
 
     /// Copies of a run that came to nothing are of no use to anybody.

@@ -3,7 +3,7 @@ use crate::{
     journal::{Entry, Header, Place, Recorded, Request, RunId},
     resource::{
         Failure, ResourceId,
-        copies::{Restored, Snapshot},
+        copies::{Exchange, Restored, Snapshot},
         run::{Memory, RestorePoint},
         service::Mark,
     },
@@ -45,6 +45,9 @@ pub struct Point {
     pub store: BTreeMap<String, String>,
     #[serde(skip)]
     pub marks: BTreeMap<String, Mark>,
+    /// Evidence of exchanges that were begun and did not report an end.
+    #[serde(skip)]
+    pub unsettled: BTreeMap<ResourceId, Vec<Value>>,
     #[serde(skip)]
     refreshed: BTreeMap<ResourceId, (RunId, Place)>,
     /// The newest run that used it, and how that ended; `None`: it did not end.
@@ -121,11 +124,33 @@ impl Fold {
                         }
                     }
                 }
+                if request.operation == "backup.restore"
+                    && let Ok(resource) = ResourceId::try_from(request.resource.clone())
+                    && let Some(point) = self.point(recorded.run)
+                {
+                    point.unsettled.insert(resource, Vec::new());
+                }
                 self.intents.insert((recorded.run, recorded.place.clone(), recorded.seq), request.clone());
             }
-            Entry::Outcome { result: Ok(value), .. } => {
+            Entry::Evidence { data } => {
                 let key = (recorded.run, recorded.place.clone(), recorded.seq);
-                if let Some(request) = self.intents.remove(&key) {
+                let resource = self.intents.get(&key).and_then(|r| ResourceId::try_from(r.resource.clone()).ok());
+                if let (Some(resource), Some(point)) = (resource, self.point(recorded.run))
+                    && let Some(evidence) = point.unsettled.get_mut(&resource)
+                {
+                    evidence.push(data.clone());
+                }
+            }
+            Entry::Outcome { result, .. } => {
+                let key = (recorded.run, recorded.place.clone(), recorded.seq);
+                let Some(request) = self.intents.remove(&key) else { return };
+                if request.operation == "backup.restore"
+                    && let Ok(resource) = ResourceId::try_from(request.resource.clone())
+                    && let Some(point) = self.point(recorded.run)
+                {
+                    point.unsettled.remove(&resource);
+                }
+                if let Ok(value) = result {
                     self.done(recorded, &request, value);
                 }
             }
@@ -154,6 +179,7 @@ impl Fold {
                     completed: BTreeSet::new(),
                     store: BTreeMap::new(),
                     marks: BTreeMap::new(),
+                    unsettled: BTreeMap::new(),
                     refreshed: BTreeMap::new(),
                     last: (run, None),
                 },
@@ -193,6 +219,15 @@ impl Fold {
                     kept.restored.insert(resource.clone());
                     point.aside.insert(resource, restored);
                 }
+            }
+            "backup.settle" => {
+                if let Some(Exchange::Done { aside }) = output::<Exchange>(value) {
+                    kept.changed.remove(&resource);
+                    kept.restored.insert(resource.clone());
+                    let restored = Restored { exchanged: true, aside: Some(aside), lost: Vec::new() };
+                    point.aside.insert(resource.clone(), restored);
+                }
+                point.unsettled.remove(&resource);
             }
             "metrics.baseline" => {
                 if let Some(medians) = output::<BTreeMap<String, f64>>(value) {
@@ -352,6 +387,26 @@ mod tests {
         told.did(2, "backup.discard", "tree:app", &[], snapshot("1-app"));
         told.0.pop();
         assert_eq!(points(&told.0)[0].state, State::Committed);
+    }
+
+    #[test]
+    fn an_exchange_that_was_cut_off_has_to_be_settled() {
+        let mut told = upgraded();
+        told.run(2, "rollback", 1);
+        let orders = ResourceId::new("database", "orders");
+        told.did(2, "backup.restore", "database:orders", &["database:orders"], restored(true));
+        told.0.pop();
+        told.entry(2, Entry::Evidence { data: json!({ "inode": 7 }) });
+        told.0.last_mut().unwrap().seq = told.1 - 1;
+        let point = points(&told.0).remove(0);
+        assert_eq!(point.unsettled[&orders], [json!({ "inode": 7 })]);
+        assert!(point.restore_point.changed.contains(&orders));
+        told.run(3, "rollback", 1);
+        let done = serde_json::to_value(Exchange::Done { aside: "there".into() }).unwrap();
+        told.did(3, "backup.settle", "database:orders", &[], done);
+        let point = points(&told.0).remove(0);
+        assert!(point.unsettled.is_empty());
+        assert!(point.restore_point.restored.contains(&orders));
     }
 
     #[test]

@@ -132,6 +132,29 @@ impl<K: Copied> Operation for Loss<K> {
     }
 }
 
+/// Finds out how an exchange ended whose run was cut off, from what it wrote down before. No script can say this.
+#[derive(Serialize)]
+pub struct Settle<K> {
+    pub resource: String,
+    pub snapshot: Option<Snapshot>,
+    pub evidence: Vec<Value>,
+    #[serde(skip)]
+    pub kind: PhantomData<fn() -> K>,
+}
+impl<K: Copied> Operation for Settle<K> {
+    const NAME: &'static str = "backup.settle";
+    const RIGHT: Option<Right> = Some(Right::Restore);
+    type On = K;
+    type Class = class::Observe;
+    type Output = Exchange;
+    fn label(&self) -> &str {
+        &self.resource
+    }
+    async fn execute(&self, half: &K::Observer, _: &CallCtx) -> Result<Exchange, Failure> {
+        K::observe(half).exchanged(known(&self.snapshot)?, &self.evidence).await
+    }
+}
+
 /// Frees what a snapshot and its exchange left. No script can say this: `commit` does.
 #[derive(Serialize)]
 pub struct Discard<K> {
