@@ -1,6 +1,8 @@
 //! The examples are built from source, and what is committed is what the source gives.
 use crate::support::guests::{self, Guest};
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
+use wit_component::DecodedWasm;
+use wit_parser::{Resolve, WorldId};
 
 /// The component that `backout demo` embeds.
 #[test]
@@ -42,6 +44,32 @@ fn no_path_of_this_machine_is_inside() {
     }
     // The functions' names are, for the sake of those who read a trap.
     assert!(bytes.windows(7).any(|window| window == b"compare"));
+}
+
+/// Imports are the upper bound of what a script can do.
+#[test]
+fn a_script_imports_the_world_and_nothing_but_wasi_beside_it() {
+    let mut resolve = Resolve::new();
+    let (package, _) = resolve.push_dir(guests::root().join("wit")).unwrap();
+    let world = names(&resolve, resolve.select_world(&[package], None).unwrap());
+    let rust = imports(&guests::rust_shop().component);
+    assert!(rust.iter().all(|name| world.contains(name)), "{rust:#?}");
+    assert!(!rust.contains("backout:host/approval@0.1.0"), "an interface that is not used is not imported");
+    let python = imports(&guests::python_shop().component);
+    assert!(world.iter().all(|name| python.contains(name)), "{python:#?}");
+    let other: Vec<_> = python.iter().filter(|name| !world.contains(*name) && !name.starts_with("wasi:")).collect();
+    assert!(other.is_empty(), "{other:#?}");
+}
+
+fn imports(component: &[u8]) -> BTreeSet<String> {
+    let DecodedWasm::Component(resolve, world) = wit_component::decode(component).unwrap() else {
+        panic!("not a component");
+    };
+    names(&resolve, world)
+}
+
+fn names(resolve: &Resolve, world: WorldId) -> BTreeSet<String> {
+    resolve.worlds[world].imports.keys().map(|key| resolve.name_world_key(key)).collect()
 }
 
 fn copy(source: &Path, target: &Path) {

@@ -7,3 +7,4 @@ mod journal;
 mod package;
 mod site;
 mod support;
+mod wit;

@@ -47,7 +47,7 @@ impl Script for Shop {
                     let limits = "p95 < 500ms and errors < 1%";
                     probe::check_load("shop", "/orders", setting("clients"), setting("load"), limits)
                 }),
-                step("log", "Nothing bad in the log", 1, || logs::check("shop", &strings(&["panic", "ERROR"]))),
+                step("log-is-clean", "Nothing bad in the log", 1, || logs::check("shop", &strings(&["panic", "ERROR"]))),
             ]),
         }
     }

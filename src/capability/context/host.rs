@@ -20,7 +20,7 @@ impl wit::Host for Call<'_> {
         let current = self.perform(ops::Current {}).await?;
         let place = &self.gate.place;
         Ok(wit::Run {
-            package: current.package,
+            package_name: current.package,
             version: current.version,
             from_version: current.from_version,
             to_version: current.to_version,

@@ -1,4 +1,5 @@
 //! Builds the guests from source, each at most once in a test run.
+use sha2::{Digest, Sha256};
 use std::{
     ffi::OsString,
     fs,
@@ -23,6 +24,57 @@ pub fn rust_shop() -> &'static Guest {
         let component = component(&rust_module(&folder, "shop"));
         Guest { folder, script: "shop.wasm", component }
     })
+}
+
+/// With componentize-py from the example's requirements, in a virtual environment of its own.
+pub fn python_shop() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("guest-examples/python-shop");
+        let target = target("python-shop");
+        let (venv, script) = (target.join("venv"), target.join("shop.wasm"));
+        let requirements = folder.join("requirements.txt");
+        fs::create_dir_all(&target).unwrap();
+        once_for(&target.join("venv.of"), &digest(&[&requirements]), || {
+            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+            run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(&requirements));
+        });
+        // Two builds differ, and what was compiled is kept by digest: the same source is not built twice.
+        let wit = root().join("wit");
+        let sources = [folder.join("shop.py"), folder.join("backout.py"), requirements.clone(), wit.clone()];
+        once_for(&target.join("shop.wasm.of"), &digest(&sources), || {
+            let mut build = Command::new(venv.join("bin/componentize-py"));
+            build.arg("-d").arg(&wit).args(["-w", "script", "componentize", "shop", "-o"]).arg(&script);
+            run(build.current_dir(&folder).env("TMPDIR", &target));
+        });
+        Guest { folder, script: "target/shop.wasm", component: fs::read(script).unwrap() }
+    })
+}
+
+/// Does it unless the stamp says that it was done for the same thing.
+fn once_for(stamp: &Path, what: &str, work: impl FnOnce()) {
+    if fs::read_to_string(stamp).ok().as_deref() != Some(what) {
+        let _ = fs::remove_file(stamp);
+        work();
+        fs::write(stamp, what).unwrap();
+    }
+}
+
+/// Over files, and the files in folders.
+fn digest(paths: &[impl AsRef<Path>]) -> String {
+    let mut hash = Sha256::new();
+    for path in paths.iter().map(AsRef::as_ref) {
+        let mut files = match path.is_dir() {
+            true => fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect(),
+            false => vec![path.to_owned()],
+        };
+        files.sort();
+        for file in files {
+            hash.update(format!("{}\0", file.display()));
+            hash.update(fs::read(file).unwrap());
+        }
+    }
+    format!("{:x}", hash.finalize())
 }
 
 pub fn root() -> &'static Path {
