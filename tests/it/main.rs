@@ -1,6 +1,7 @@
 //! The one integration binary: each binary links wasmtime, so there is one. A file per subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 mod cli;
+mod condition;
 mod demo;
 mod guests;
 mod journal;
