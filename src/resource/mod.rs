@@ -3,6 +3,7 @@
 mod call;
 pub mod copies;
 pub mod holders;
+mod http;
 mod rights;
 mod verdict;
 

@@ -26,6 +26,9 @@ pub enum Ruling {
 pub struct Reading {
     pub name: String,
     pub value: f64,
+    /// `%`, `ms`, `MiB`, `/s`; empty for a plain number
+    #[serde(default)]
+    pub unit: String,
     /// the comparison it had to meet, `"< 1%"`; empty when it is shown for information
     pub must: String,
 }

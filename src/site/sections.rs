@@ -1,6 +1,7 @@
 //! The sections of a site file: one for each kind of resource, and the document as a whole.
 use super::{KINDS, Product, Site, VersionOf, allow, limits, path, secret};
 use crate::{
+    condition::RESERVED,
     diagnostic::{
         Location, Mistake, Source,
         reader::{self, At, Item, Table},
@@ -389,30 +390,20 @@ fn url(item: &Item<'_>) -> Option<String> {
     }
 }
 
-/// `json:a.b`, `prometheus:name{label="x"}`, `ratio:A / B`
+/// `json:a.b`, `prometheus:name{label="x"}`, `ratio:A / B`. Its name must be one that a condition can say.
 fn query(item: &Item<'_>) -> Option<metrics::Query> {
-    let text = item.text()?.value;
-    let single = |text: &str| {
-        let text = text.trim();
-        let rest = |prefix| text.strip_prefix(prefix).map(str::trim).filter(|rest| !rest.is_empty());
-        rest("json:")
-            .map(|path| metrics::Query::Json(path.to_owned()))
-            .or_else(|| rest("prometheus:").map(|selector| metrics::Query::Prometheus(selector.to_owned())))
-    };
-    let query = match text.strip_prefix("ratio:") {
-        Some(rest) => rest.match_indices(" / ").find_map(|(at, slash)| {
-            let (above, below) = (single(&rest[..at])?, single(&rest[at + slash.len()..])?);
-            Some(metrics::Query::Ratio(Box::new(above), Box::new(below)))
-        }),
-        None => single(&text),
-    };
-    if query.is_none() {
-        let mistake = Mistake::new(format!("`{}` is no query", item.name));
-        item.mistake(
-            mistake.hint("write `json:a.b`, `prometheus:name{label=\"x\"}` or `ratio:ERRORS / ALL` of two of these"),
-        );
+    if RESERVED.contains(&item.key.as_str()) {
+        let mistake = Mistake::new(format!("no query can be called `{}`", item.key));
+        let location = item.key_location();
+        item.mistake_at(mistake.hint("it is a word of conditions: use another name"), &location);
     }
-    query
+    match metrics::Query::parse(&item.text()?.value) {
+        Ok(query) => Some(query),
+        Err(problem) => {
+            item.mistake(Mistake::new(format!("`{}` is no query", item.name)).hint(problem));
+            None
+        }
+    }
 }
 
 /// The name of a signal that a service may be sent.

@@ -159,14 +159,31 @@ fn a_site_is_what_its_file_says() {
                         queries: {
                             "error-rate": Ratio(
                                 Json(
-                                    "errors",
+                                    JsonPath {
+                                        segments: [
+                                            "errors",
+                                        ],
+                                    },
                                 ),
                                 Json(
-                                    "requests",
+                                    JsonPath {
+                                        segments: [
+                                            "requests",
+                                        ],
+                                    },
                                 ),
                             ),
                             "p95": Prometheus(
-                                "seconds{quantile=\"0.95\"}",
+                                Selector {
+                                    name: "seconds",
+                                    matchers: [
+                                        Matcher {
+                                            label: "quantile",
+                                            equal: true,
+                                            value: "0.95",
+                                        },
+                                    ],
+                                },
                             ),
                         },
                     },
@@ -477,7 +494,7 @@ settings.watch = []
                 |
              47 | queries.p95 = "p95"
                 |               ^^^^^
-                = write `json:a.b`, `prometheus:name{label="x"}` or `ratio:ERRORS / ALL` of two of these
+                = expected `json:PATH`, `prometheus:NAME{LABEL="VALUE"}` or `ratio:ERRORS / ALL`
 
             backout.toml:51:11: there is no service `wbe`
                 |

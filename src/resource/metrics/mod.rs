@@ -1,5 +1,12 @@
 //! Numbers that say how the product and its host are.
+pub mod drivers;
+mod exposition;
+mod query;
+
+pub use query::{Matcher, Query, Selector};
+
 use super::{CallCtx, Failure, Kind};
+use crate::condition::Dimension;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -18,18 +25,6 @@ pub enum Driver {
     Process { service: String },
     /// A page of the product.
     Page { url: String, timeout: Duration, queries: BTreeMap<String, Query> },
-}
-
-/// How one number is found on a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Query {
-    /// `json:items.0.total`
-    Json(String),
-    /// `prometheus:http_requests_total{code="500"}`; the sum of all that match
-    Prometheus(String),
-    /// Change of one query divided by the change of another between two samples a second apart: an error rate from two
-    /// counters. `ratio:ERRORS / ALL`, each `json:…` or `prometheus:…`.
-    Ratio(Box<Query>, Box<Query>),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +51,8 @@ pub type Mutator = dyn Mutate;
 pub trait Observe: Send + Sync {
     /// The names that this resource has.
     fn names(&self) -> Vec<String>;
+    /// What the numbers of a name measure, so that `p95 < 1%` is a mistake.
+    fn dimension(&self, name: &str) -> Dimension;
     /// Several at once, from one look where possible. `None`: no data. A name that does not exist is `invalid`.
     async fn read(&self, names: &[String], call: &CallCtx) -> Result<BTreeMap<String, Option<f64>>, Failure>;
     async fn host(&self, call: &CallCtx) -> Result<HostMetrics, Failure>;

@@ -29,10 +29,14 @@ pub struct Response {
     pub headers: BTreeMap<String, String>,
     /// the first `MAX_BODY` bytes, as text
     pub body: String,
+    /// There was more than that.
+    #[serde(default)]
+    pub cut: bool,
+    /// until the whole body was there
     pub millis: f64,
 }
 
-/// What a load test saw. Times in milliseconds.
+/// What a load test saw. Times in milliseconds, of the requests that are no errors; not a number when there are none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     pub requests: u64,
