@@ -24,6 +24,17 @@ impl Call<'_> {
     }
 }
 
+/// Seconds that one call may ask to be waited for.
+pub const MAX_TIME: u32 = 24 * 3600;
+
+/// A text that a guest gives, before it reaches the journal.
+pub fn bounded(what: &str, text: String, bytes: usize) -> Result<String, Failure> {
+    match text.len() <= bytes {
+        true => Ok(text),
+        false => Err(Failure::invalid(format!("a {what} has at most {bytes} bytes"))),
+    }
+}
+
 /// What a store's data has to offer.
 pub trait AsCall: Send + 'static {
     fn call(&mut self) -> Call<'_>;
@@ -104,5 +115,7 @@ capabilities! {
     backup,
     database,
     service,
+    metrics,
+    probe,
     approval,
 }

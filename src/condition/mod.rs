@@ -17,7 +17,7 @@ mod words;
 pub use evaluate::{Evaluation, Judged, Lookup, Outcome, Seen};
 pub use json::JsonPath;
 pub use mistake::Mistake;
-pub use unit::{Dimension, Quantity, UNITS, Unit, show};
+pub use unit::{Dimension, Quantity, UNITS, Unit, scaled, show};
 pub use words::{RESERVED, Words};
 
 use std::fmt;

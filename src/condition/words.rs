@@ -50,7 +50,8 @@ impl Words {
         self.answer
     }
 
-    pub(super) fn dimension(&self, name: &str) -> Option<Dimension> {
+    /// What a name measures, if there is such a name.
+    pub fn dimension(&self, name: &str) -> Option<Dimension> {
         match &self.names {
             None => Some(Dimension::Any),
             Some(names) => names.iter().find(|(n, _)| n == name).map(|(_, dimension)| *dimension),

@@ -1,4 +1,7 @@
-use crate::failure::Failure;
+use crate::{
+    condition::{Dimension, Evaluation, Judged, Outcome, scaled},
+    failure::Failure,
+};
 use serde::{Deserialize, Serialize};
 
 /// What a check is about; decides where a report shows it.
@@ -43,6 +46,33 @@ pub struct Verdict {
     /// why, when it did not pass; what was seen, when it did
     pub detail: String,
     pub readings: Vec<Reading>,
+}
+
+impl Reading {
+    /// The numbers that a condition looked at.
+    pub fn of(evaluation: &Evaluation) -> Vec<Self> {
+        let number = |judged: &Judged| {
+            let (value, unit) = judged.shown?;
+            Some(Self { name: judged.name.clone(), value, unit: unit.to_owned(), must: judged.must.clone() })
+        };
+        evaluation.comparisons.iter().filter_map(number).collect()
+    }
+
+    /// A canonical number that is shown for information.
+    pub fn shown(name: &str, canonical: f64, dimension: Dimension) -> Self {
+        let (value, unit) = scaled(canonical, dimension, None);
+        Self { name: name.to_owned(), value, unit: unit.to_owned(), must: String::new() }
+    }
+}
+
+impl From<Outcome> for Ruling {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Held => Self::Passed,
+            Outcome::Failed => Self::Failed,
+            Outcome::NoData => Self::Inconclusive,
+        }
+    }
 }
 
 impl Verdict {

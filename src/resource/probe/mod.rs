@@ -1,11 +1,13 @@
 //! Requests to the product, from where Backout runs.
+pub mod drivers;
+
 use super::{CallCtx, Failure, Kind};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// `[probe.NAME]` of the site.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Section {
     /// `http://host:port/base`; paths of a script are below it.
     pub url: String,
@@ -14,6 +16,19 @@ pub struct Section {
     pub timeout: Duration,
     /// No script may ask for more.
     pub load: Option<Load>,
+}
+
+/// Headers may be secrets, so only their names are shown.
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&str> = self.headers.keys().map(String::as_str).collect();
+        f.debug_struct("Section")
+            .field("url", &self.url)
+            .field("headers", &headers)
+            .field("timeout", &self.timeout)
+            .field("load", &self.load)
+            .finish()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +65,7 @@ pub struct Sample {
 }
 
 pub const MAX_BODY: usize = 64 << 10;
+pub const MAX_PATH: usize = 2048;
 
 pub type Observer = dyn Observe;
 pub type Mutator = dyn Mutate;

@@ -1,0 +1,256 @@
+use super::{
+    facts::{self, Facts, line, median, not_listed, sample},
+    watching::{ROW, Ruled, Watching},
+};
+use crate::{
+    capability::MAX_TIME,
+    gate::{Operation, class},
+    resource::{
+        Area, CallCtx, Failure, Metrics, Reading, Right, Ruling, Verdict,
+        metrics::{HostMetrics, Observer},
+    },
+};
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// For what an operation does besides waiting for its own time: the last sample, a page that hangs.
+const SLACK: Duration = Duration::from_secs(60);
+/// Samples with data that a median takes.
+const FEWEST: usize = 3;
+/// Seconds of a baseline.
+const MAX_WINDOW: u32 = 3600;
+
+#[derive(Serialize)]
+pub struct Query {
+    pub metrics: String,
+    pub name: String,
+    /// what the need lists
+    pub allowed: Vec<String>,
+}
+impl Operation for Query {
+    const NAME: &'static str = "metrics.query";
+    const RIGHT: Option<Right> = Some(Right::Read);
+    type On = Metrics;
+    type Class = class::Observe;
+    type Output = f64;
+    fn label(&self) -> &str {
+        &self.metrics
+    }
+    async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<f64, Failure> {
+        if !self.allowed.contains(&self.name) {
+            return Err(not_listed(&self.name, &self.allowed));
+        }
+        let sample = metrics.read(std::slice::from_ref(&self.name), call).await?;
+        let value = sample.get(&self.name).copied().flatten().filter(|v| v.is_finite());
+        value.ok_or_else(|| Failure::inconclusive(format!("`{}` has no data now", self.name)))
+    }
+}
+
+#[derive(Serialize)]
+pub struct Baseline {
+    pub metrics: String,
+    /// seconds
+    pub window: u32,
+    /// what the need lists
+    pub names: Vec<String>,
+}
+impl Operation for Baseline {
+    const NAME: &'static str = "metrics.baseline";
+    const RIGHT: Option<Right> = Some(Right::Read);
+    type On = Metrics;
+    type Class = class::Observe;
+    /// The median of each metric that had data.
+    type Output = BTreeMap<String, f64>;
+    fn label(&self) -> &str {
+        &self.metrics
+    }
+    fn deadline(&self, _: Duration) -> Duration {
+        Duration::from_secs(self.window.into()) + SLACK
+    }
+    async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<BTreeMap<String, f64>, Failure> {
+        if self.names.is_empty() {
+            return Err(Failure::denied("the need lists no queries, so there is nothing to record"));
+        }
+        if self.window > MAX_WINDOW {
+            return Err(Failure::invalid(format!("`window` is at most {MAX_WINDOW} seconds")));
+        }
+        let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        let (mut taken, mut silence) = (0, None);
+        let mut clock = Clock::new(self.window);
+        while taken < FEWEST || !clock.is_over() {
+            clock.tick(call).await?;
+            let (sample, why) = sample(&self.names, metrics, call).await?;
+            taken += 1;
+            silence = why.or(silence);
+            for name in &self.names {
+                values.entry(name).or_default().extend(sample.get(name).copied().flatten());
+            }
+            clock.progress(call, &line(&sample, None, metrics));
+        }
+        let enough = values.into_iter().filter(|(_, values)| values.len() >= FEWEST);
+        let medians: BTreeMap<String, f64> =
+            enough.filter_map(|(name, values)| Some((name.to_owned(), median(values)?))).collect();
+        if medians.is_empty() {
+            let why = silence.map(|why| format!(": {why}")).unwrap_or_default();
+            return Err(Failure::inconclusive(format!("no metric had data in {FEWEST} of {taken} samples{why}")));
+        }
+        Ok(medians)
+    }
+}
+
+#[derive(Serialize)]
+pub struct Check {
+    pub metrics: String,
+    pub that: String,
+    /// what the need lists
+    pub allowed: Vec<String>,
+    /// of these
+    pub baselines: BTreeMap<String, f64>,
+}
+impl Operation for Check {
+    const NAME: &'static str = "metrics.check";
+    const RIGHT: Option<Right> = Some(Right::Read);
+    type On = Metrics;
+    type Class = class::Observe;
+    type Output = Verdict;
+    fn label(&self) -> &str {
+        &self.metrics
+    }
+    async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
+        let condition = facts::read(&self.that, &self.allowed, metrics)?;
+        let names: Vec<String> = condition.names().into_iter().map(ToOwned::to_owned).collect();
+        let (sample, silence) = sample(&names, metrics, call).await?;
+        let evaluation = condition.evaluate(&Facts { sample: &sample, baselines: &self.baselines, metrics });
+        Ok(Verdict {
+            area: Area::Performance,
+            title: format!("{}: {condition}", self.metrics),
+            result: evaluation.outcome().into(),
+            detail: silence.unwrap_or_else(|| evaluation.explain()),
+            readings: Reading::of(&evaluation),
+        })
+    }
+}
+
+#[derive(Serialize)]
+pub struct Watch {
+    pub metrics: String,
+    pub that: String,
+    /// seconds
+    pub time: u32,
+    /// what the need lists
+    pub allowed: Vec<String>,
+    /// of these
+    pub baselines: BTreeMap<String, f64>,
+}
+impl Operation for Watch {
+    const NAME: &'static str = "metrics.watch";
+    const RIGHT: Option<Right> = Some(Right::Read);
+    type On = Metrics;
+    type Class = class::Observe;
+    type Output = Verdict;
+    fn label(&self) -> &str {
+        &self.metrics
+    }
+    fn deadline(&self, _: Duration) -> Duration {
+        Duration::from_secs(self.time.into()) + SLACK
+    }
+    async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
+        let condition = facts::read(&self.that, &self.allowed, metrics)?;
+        if !(1..=MAX_TIME).contains(&self.time) {
+            return Err(Failure::invalid(format!("`time` is between 1 and {MAX_TIME} seconds")));
+        }
+        let verdict = |result, detail, readings| Verdict {
+            area: Area::Performance,
+            title: format!("{}: {condition}, for {} s", self.metrics, self.time),
+            result,
+            detail,
+            readings,
+        };
+        // Waiting would not bring it.
+        if let Some(name) = condition.baselines().into_iter().find(|name| !self.baselines.contains_key(*name)) {
+            let why = format!("no baseline of {name} was recorded");
+            return Ok(verdict(Ruling::Inconclusive, why, Vec::new()));
+        }
+        let names: Vec<String> = condition.names().into_iter().map(ToOwned::to_owned).collect();
+        let mut values: BTreeMap<String, Vec<f64>> = names.iter().map(|name| (name.clone(), Vec::new())).collect();
+        let evaluate = |sample: &_| condition.evaluate(&Facts { sample, baselines: &self.baselines, metrics });
+        let (mut watching, mut clock, mut more) = (Watching::default(), Clock::new(self.time), ROW - 1);
+        // A row that is open at the end is followed, so that a product that goes bad in the last seconds is not missed.
+        while !clock.is_over() || (watching.is_open() && more > 0) {
+            if clock.is_over() {
+                more -= 1;
+            }
+            clock.tick(call).await?;
+            let began = Instant::now();
+            let (sample, silence) = sample(&names, metrics, call).await?;
+            for (name, values) in &mut values {
+                values.extend(sample.get(name).copied().flatten());
+            }
+            watching.see(evaluate(&sample), silence, began.elapsed().as_secs());
+            clock.progress(call, &line(&sample, Some(&condition), metrics));
+            if watching.is_over() {
+                break;
+            }
+        }
+        let counts = watching.counts();
+        Ok(match watching.ruled() {
+            Ruled::Failed(evaluation, why) => verdict(Ruling::Failed, why, Reading::of(&evaluation)),
+            Ruled::Inconclusive(why) => verdict(Ruling::Inconclusive, why, Vec::new()),
+            Ruled::Passed => {
+                let medians = values.into_iter().map(|(name, values)| (name, median(values))).collect();
+                let said = format!("{}, in the median; {counts}", line(&medians, Some(&condition), metrics));
+                verdict(Ruling::Passed, said, Reading::of(&evaluate(&medians)))
+            }
+        })
+    }
+}
+
+#[derive(Serialize)]
+pub struct Host {
+    pub metrics: String,
+}
+impl Operation for Host {
+    const NAME: &'static str = "metrics.host";
+    const RIGHT: Option<Right> = Some(Right::Read);
+    type On = Metrics;
+    type Class = class::Observe;
+    type Output = HostMetrics;
+    fn label(&self) -> &str {
+        &self.metrics
+    }
+    async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<HostMetrics, Failure> {
+        metrics.host(call).await
+    }
+}
+
+/// A sample every second, for so many seconds. One that took longer lets the next ones fall out.
+struct Clock {
+    ticks: Interval,
+    began: Instant,
+    time: Duration,
+}
+
+impl Clock {
+    fn new(seconds: u32) -> Self {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self { ticks, began: Instant::now(), time: Duration::from_secs(seconds.into()) }
+    }
+    fn is_over(&self) -> bool {
+        self.began.elapsed() >= self.time
+    }
+    async fn tick(&mut self, call: &CallCtx) -> Result<(), Failure> {
+        tokio::select! {
+            () = call.cancel.cancelled() => Err(Failure::unavailable("cancelled")),
+            _ = self.ticks.tick() => Ok(()),
+        }
+    }
+    fn progress(&self, call: &CallCtx, text: &str) {
+        call.progress(text, self.began.elapsed().min(self.time).as_secs(), self.time.as_secs());
+    }
+}
