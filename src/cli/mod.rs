@@ -1,7 +1,12 @@
 //! A file per subcommand: its arguments and what it does. `ui` alone writes to the terminal.
+mod allow;
+mod check;
+mod columns;
 mod completions;
 pub mod demo;
 mod exit;
+mod init;
+mod inspect;
 mod shop;
 pub mod ui;
 
@@ -44,6 +49,14 @@ macro_rules! commands { ($($(#[$meta:meta])* $variant:ident($module:ident),)*) =
     }
 }; }
 commands! {
+    /// Write a first site file from what is found in a folder
+    Init(init),
+    /// Show what a package is, what it asks for and why; runs nothing
+    Inspect(inspect),
+    /// Check the site file, and a package against it; runs nothing
+    Check(check),
+    /// Grant a package the rights that it lacks, after asking
+    Allow(allow),
     /// Print a completion script for a shell
     Completions(completions),
     /// The product of the demo

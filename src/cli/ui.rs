@@ -1,7 +1,7 @@
 //! The terminal: results on standard output, everything else on standard error.
 use super::Refused;
 use crate::diagnostic::Mistakes;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 /// The result of the command. A reader that has gone away is no error.
 pub fn result(text: &str) {
@@ -18,6 +18,21 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 /// A line of news.
 pub fn say(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Whether somebody can be asked.
+pub fn interactive() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks on the terminal. Everything but a clear yes is a no, the end of the input too.
+pub fn confirm(question: &str) -> bool {
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
+    let mut answer = String::new();
+    // A bounded line: what is pasted by mistake is no answer.
+    let read = io::stdin().lock().take(64).read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
 pub fn error(error: &anyhow::Error) {

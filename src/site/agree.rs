@@ -174,7 +174,7 @@ pub(super) fn words(id: &ResourceId) -> String {
 
 /// Whether a path inside a tree is excluded, or lies in what is. Patterns with `*` in a name are the driver's to match;
 /// here only what is named counts.
-fn excluded(tree: &tree::Section, inner: &Path) -> bool {
+pub(super) fn excluded(tree: &tree::Section, inner: &Path) -> bool {
     inner.ancestors().filter(|part| !part.as_os_str().is_empty()).any(|part| {
         tree.exclude.iter().any(|pattern| Path::new(pattern.strip_suffix("/**").unwrap_or(pattern)) == part)
     })

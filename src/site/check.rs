@@ -115,10 +115,12 @@ impl Site {
         if let Err(mistakes) = self.typed_settings(package) {
             findings.mistakes.0.extend(mistakes.0);
         }
-        findings.notes.extend(package.unneeded_imports().into_iter().map(|interface| {
-            let text = format!("the script imports `{interface}`, but the package needs nothing that it works on");
-            Note::new(text, Some(&package.manifest.script.location))
-        }));
+        let imports = package.unneeded_imports();
+        if !imports.is_empty() {
+            let text =
+                format!("the script imports {}, but the package needs nothing that these work on", imports.join(", "));
+            findings.notes.push(Note::new(text, Some(&package.manifest.script.location)));
+        }
         findings.mistakes.sort();
         findings
     }

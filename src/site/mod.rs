@@ -3,14 +3,18 @@
 mod agree;
 mod allow;
 mod check;
+pub mod first;
+mod grant;
 mod limits;
 mod path;
 mod secret;
 mod sections;
+mod survey;
 
 pub use agree::Foreign;
 pub use allow::{Allow, Grant, MaxRisk, Require};
 pub use check::{Findings, Missing, Note};
+pub use grant::{Addition, meaning, replace};
 pub use limits::Limits;
 
 use crate::{
@@ -75,9 +79,16 @@ impl Site {
             let mistake = Mistake::new(format!("there is no site file {path}"));
             return Err(mistake.hint("`backout init` writes a first one; `--site FILE` names another").into());
         }
-        let source = reader::open(path, "the site file")?;
+        let bytes = reader::read_bounded(path, reader::MAX_FILE, "the site file")?;
+        Self::parse(path, bytes)
+    }
+
+    /// Reads bytes as if they were the content of the site file.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Mistakes> {
+        let name = path.display().to_string();
         let path = path.canonicalize().map_err(|e| Mistake::io("the site file", path, &e))?;
         let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let source = Source::new(name, bytes);
         let (draft, mistakes) = reader::read(&source, |root| sections::document(root, &dir));
         let mut mistakes = Mistakes(mistakes);
         let Some(draft) = draft else {

@@ -3,6 +3,8 @@
 mod cli;
 mod condition;
 mod demo;
+mod first;
+mod grants;
 mod guests;
 mod journal;
 mod package;

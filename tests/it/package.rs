@@ -5,6 +5,7 @@ use backout::{
     resource::{Right, Rights},
 };
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
 
 const MANIFEST: &str = r#"[package]
 name = "acme/shop"
@@ -468,4 +469,91 @@ fn a_script_that_is_none_says_what_it_is() {
             |      ^^^^^^^
             = ask only for what the script uses, or build the script again"#]],
     );
+}
+
+#[test]
+fn nothing_leads_out_of_a_package() {
+    use std::os::unix::fs::symlink;
+    let folder = shop();
+    let outside = Folder::new();
+    outside.write("secret", "x");
+    std::fs::remove_file(folder.at("dist/shop-2.0.tar.zst")).unwrap();
+    symlink(outside.at("secret"), folder.at("dist/shop-2.0.tar.zst")).unwrap();
+    std::fs::remove_file(folder.at("shop.wasm")).unwrap();
+    std::fs::create_dir(folder.at("shop.wasm")).unwrap();
+    mistakes(
+        &folder,
+        expect![[r#"
+        package.toml:7:10: the script `shop.wasm`: it is not a regular file
+           |
+         7 | script = "shop.wasm"
+           |          ^^^^^^^^^^^
+
+        package.toml:11:14: the payload `dist/shop-2.0.tar.zst`: a link leads out of the package
+            |
+         11 | "shop-2.0" = "dist/shop-2.0.tar.zst"
+            |              ^^^^^^^^^^^^^^^^^^^^^^^
+            = put the file itself into the package"#]],
+    );
+    // A link that stays inside is fine.
+    let folder = shop();
+    std::fs::rename(folder.at("dist/shop-2.0.tar.zst"), folder.at("dist/real")).unwrap();
+    symlink("real", folder.at("dist/shop-2.0.tar.zst")).unwrap();
+    Package::open(folder.path()).unwrap_or_else(|e| panic!("{e}"));
+    // Nor does a pipe hold it up.
+    std::fs::remove_file(folder.at("shop.wasm")).unwrap();
+    std::process::Command::new("mkfifo").arg(folder.at("shop.wasm")).status().unwrap();
+    let mistakes = Package::open(folder.path()).unwrap_err();
+    assert!(mistakes.to_string().contains("it is not a regular file"), "{mistakes}");
+}
+
+#[test]
+fn a_script_of_any_size_is_bounded_before_it_is_read() {
+    let folder = shop();
+    let file = std::fs::File::create(folder.at("shop.wasm")).unwrap();
+    file.set_len((64 << 20) + 1).unwrap();
+    let mistakes = Package::open(folder.path()).unwrap_err();
+    assert!(mistakes.to_string().contains("it is larger than 67 MB"), "{mistakes}");
+}
+
+#[test]
+fn the_example_is_a_package() {
+    let folder = shop();
+    let example = crate::support::guests::root().join("guest-examples/rust-shop");
+    folder.write("package.toml", std::fs::read(example.join("package.toml")).unwrap());
+    folder.write("shop.wasm", std::fs::read(example.join("shop.wasm")).unwrap());
+    let package = Package::open(folder.path()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(package.unneeded_imports().is_empty(), "{:?}", package.unneeded_imports());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damage_makes_the_reader_of_packages_panic(
+        text in proptest::collection::vec((0..MANIFEST.len(), 0_usize..40, "[\\PC\\n\"=\\[\\]{}]{0,6}"), 1..4),
+        bytes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let folder = shop();
+        let mut manifest = MANIFEST.as_bytes().to_vec();
+        for (at, length, text) in text {
+            let at = at.min(manifest.len());
+            let end = (at + length).min(manifest.len());
+            manifest.splice(at..end, text.into_bytes());
+        }
+        let mut script = whole();
+        for (at, byte) in bytes {
+            let at = at.index(script.len());
+            script[at] = byte;
+        }
+        // Each by itself: a manifest with a mistake would hide what the script does.
+        folder.write("shop.wasm", &script);
+        let _ = Package::open(folder.path()).map_err(|mistakes| mistakes.to_string());
+        script.truncate(cut.index(script.len()));
+        folder.write("shop.wasm", &script);
+        let _ = Package::open(folder.path()).map_err(|mistakes| mistakes.to_string());
+        folder.write("package.toml", manifest);
+        let _ = Package::open(folder.path()).map_err(|mistakes| mistakes.to_string());
+    }
 }

@@ -1,7 +1,8 @@
 //! Sites: what is read, what is refused and in which words.
-use crate::support::packages::Folder;
-use backout::site::Site;
+use crate::support::packages::{Folder, whole};
+use backout::{package::Package, site::Site};
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
 
 const SITE: &str = r#"[site]
 state = "state"
@@ -599,4 +600,270 @@ settings.watch = []
              81 | settings.watch = []
                 |                  ^^"#]],
     );
+}
+
+/// What `survey` says about a host, after `change`.
+fn surveyed(change: impl FnOnce(&Folder), expected: Expect) {
+    let folder = host();
+    folder.write("srv/shop/versions/1.4.2/bin/shop", "#!/bin/sh\n");
+    permit(&folder, "srv/shop/versions/1.4.2/bin/shop", 0o755);
+    change(&folder);
+    let site = Site::load(&folder.at("backout.toml")).unwrap_or_else(|e| panic!("{e}"));
+    let messages: Vec<String> = site.survey().0.into_iter().map(|mistake| mistake.message).collect();
+    expected.assert_eq(&folder.plain(&messages.join("\n")));
+}
+
+#[test]
+fn a_site_can_be_read_when_the_host_is_half_way_and_survey_says_what_is_wrong() {
+    surveyed(|_| {}, expect![[""]]);
+    surveyed(
+        |host| {
+            std::fs::remove_file(host.at("srv/shop.db")).unwrap();
+            std::fs::rename(host.at("srv/shop"), host.at("srv/gone")).unwrap();
+        },
+        expect![[r#"
+            database `shop-prod`: srv/shop.db: there is no such file
+            tree `shop-app`: srv/shop: there is no such file
+            service `shop`: srv/shop/current/bin/shop: there is no such file
+            tool `shop-migrate`: srv/shop/current/bin/shop: there is no such file"#]],
+    );
+    // As a fence leaves it.
+    surveyed(
+        |host| {
+            std::fs::remove_file(host.at("srv/shop.db")).unwrap();
+            host.folder("srv/shop.db");
+        },
+        expect!["database `shop-prod`: srv/shop.db is a folder"],
+    );
+    surveyed(
+        |host| drop(host.write("srv/shop.db", "Lieber Leser, hier ist keine Datenbank")),
+        expect!["database `shop-prod`: srv/shop.db is not an SQLite database"],
+    );
+    surveyed(
+        |host| {
+            std::fs::rename(host.at("srv/shop.db"), host.at("srv/real.db")).unwrap();
+            std::os::unix::fs::symlink("real.db", host.at("srv/shop.db")).unwrap();
+            std::fs::rename(host.at("srv/shop"), host.at("srv/real")).unwrap();
+            std::os::unix::fs::symlink("real", host.at("srv/shop")).unwrap();
+        },
+        expect![[r#"
+            database `shop-prod`: srv/shop.db is a link
+            tree `shop-app`: srv/shop is a link"#]],
+    );
+    surveyed(
+        |host| std::fs::hard_link(host.at("srv/shop.db"), host.at("srv/two.db")).unwrap(),
+        expect!["database `shop-prod`: srv/shop.db has 2 names (hard links)"],
+    );
+    surveyed(
+        |host| {
+            std::fs::hard_link(host.at("srv/shop.db"), host.at("srv/two.db")).unwrap();
+            host.write("backout.toml", format!("{SITE}\n[database.two]\ndriver = \"sqlite\"\npath = \"srv/two.db\"\n"));
+            permit(host, "srv/shop/versions/1.4.2/bin/shop", 0o644);
+        },
+        expect![[r#"
+            database `shop-prod`: srv/shop.db has 2 names (hard links)
+            service `shop`: srv/shop/current/bin/shop is no program
+            tool `shop-migrate`: srv/shop/current/bin/shop is no program
+            database `two`: srv/two.db has 2 names (hard links)
+            database `two`: it is the same file as database `shop-prod`"#]],
+    );
+    // /proc is a mount point everywhere, and has others below it or lies below `/`.
+    surveyed(
+        |host| drop(host.write("backout.toml", SITE.replace("srv/shop\"", "/proc\""))),
+        expect!["tree `shop-app`: /proc is a mount point"],
+    );
+}
+
+#[test]
+fn links_do_not_hide_that_two_things_are_one() {
+    let folder = host();
+    std::os::unix::fs::symlink("srv", folder.at("link")).unwrap();
+    let again = "[database.again]\ndriver = \"sqlite\"\npath = \"link/shop.db\"\n";
+    let inside = "[tree.inside]\npath = \"link/shop/versions\"\n[allow.\"a/b\"]\ntree.inside = { may = [\"write\"] }\n";
+    let tool = "[tool.sly]\nrun = [\"sh\", \"../link/shop/versions/1.4.2/run.sh\"]\ndir = \"srv\"\nuser = \"root\"\n";
+    folder.write("backout.toml", format!("{SITE}\n{again}{inside}{tool}").replace("\"state\"", "\"link/shop/state\""));
+    let mistakes = Site::load(&folder.at("backout.toml")).unwrap_err();
+    let messages: Vec<String> = mistakes.0.into_iter().map(|mistake| mistake.message).collect();
+    expect![[r#"
+        database `shop-prod` is the same place as database `again`
+        Backout's state srv/shop/state lies in tree `shop-app`
+        tree `inside` lies in tree `shop-app`
+        tool `sly` would run as root what `a/b` may write"#]]
+    .assert_eq(&folder.plain(&messages.join("\n")));
+}
+
+#[test]
+fn excluded_folders_of_a_tree_may_hold_the_state_and_other_resources() {
+    let folder = host();
+    let site = SITE.replace("\"state\"", "\"srv/shop/var/state\"").replace("srv/shop.db", "srv/shop/var/db/shop.db");
+    folder.write("backout.toml", site.replace("\"uploads\"", "\"var\""));
+    Site::load(&folder.at("backout.toml")).unwrap_or_else(|e| panic!("{e}"));
+    folder.write("backout.toml", site.replace("\"uploads\"", "\"va\""));
+    assert_eq!(Site::load(&folder.at("backout.toml")).unwrap_err().0.len(), 2);
+}
+
+#[test]
+fn settings_are_the_sites_else_the_packages() {
+    let folder = host();
+    let manifest = r#"[package]
+name = "acme/shop"
+version = "2.0.0"
+about = "x"
+script = "s.wasm"
+[settings]
+watch = { type = "duration", default = "10m", max = "1h", about = "how long" }
+count = { type = "integer", about = "how many", min = 1 }
+share = { type = "number", default = 0.5, about = "how much", max = 1 }
+loud = { type = "boolean", default = true, about = "whether" }
+name = { type = "string", default = "a b", about = "who" }
+"#;
+    folder.write("package/package.toml", manifest);
+    folder.write("package/s.wasm", whole());
+    let package = Package::open(&folder.at("package")).unwrap_or_else(|e| panic!("{e}"));
+    let settings = |lines: &str| {
+        folder.write("backout.toml", SITE.replace("settings.watch = \"15m\"", lines));
+        let site = Site::load(&folder.at("backout.toml")).unwrap_or_else(|e| panic!("{e}"));
+        site.settings(&package).map_err(|mistakes| folder.plain(&mistakes.to_string()))
+    };
+    let values = settings("settings = { watch = \"15m\", count = 7, share = 1 }").unwrap();
+    let values: Vec<String> = values.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(values, ["count=7", "loud=true", "name=a b", "share=1", "watch=900"]);
+    let wrong = "settings = { watch = \"2h\", count = 0, share = 1.5, loud = \"true\", name = 5 }";
+    expect![[r#"
+        backout.toml:60:22: `settings.watch` must be at most 1h
+            |
+         60 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+            |                      ^^^^
+            = how long
+
+        backout.toml:60:36: `settings.count` must be at least 1
+            |
+         60 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+            |                                    ^
+            = how many
+
+        backout.toml:60:47: `settings.share` must be at most 1
+            |
+         60 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+            |                                               ^^^
+            = how much
+
+        backout.toml:60:59: `settings.loud` must be `true` or `false`
+            |
+         60 | …tings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+            |                                                         ^^^^^^
+            = whether
+
+        backout.toml:60:74: `settings.name` must be a string
+            |
+         60 | … = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+            |                                                         ^
+            = who"#]]
+    .assert_eq(&settings(wrong).unwrap_err());
+    expect![[r#"
+        backout.toml:60:22: `settings.watch` must be a length of time in quotes, as `"10m"`
+            |
+         60 | settings = { watch = 900, whatch = "1m" }
+            |                      ^^^
+            = how long
+
+        backout.toml:60:36: acme/shop has no setting `whatch`
+            |
+         60 | settings = { watch = 900, whatch = "1m" }
+            |                                    ^^^^
+            = did you mean `watch`?
+
+        package/package.toml:8:1: the site must say the setting `count`: how many
+           |
+         8 | count = { type = "integer", about = "how many", min = 1 }
+           | ^^^^^
+           = add `settings.count = …` to `[allow."acme/shop".require]`"#]]
+    .assert_eq(&settings("settings = { watch = 900, whatch = \"1m\" }").unwrap_err());
+}
+
+#[test]
+fn secrets_come_from_files_of_their_own_and_from_the_environment() {
+    let env = |value: &str| format!("{SITE}\n[tool.t]\nrun = [\"true\"]\nenv = {{ A = {value} }}\n");
+    let folder = host();
+    let load = |value: &str| {
+        folder.write("backout.toml", env(value));
+        let site = Site::load(&folder.at("backout.toml"));
+        site.map(|site| site.tools["t"].env["A"].clone()).map_err(|m| folder.plain(&m.0[0].message))
+    };
+    assert_eq!(load("\"plain\"").unwrap(), "plain");
+    assert_eq!(load("{ file = \"secrets/key\" }").unwrap(), "sesame");
+    assert_eq!(load("{ env = \"CARGO_PKG_NAME\" }").unwrap(), "backout");
+    folder.write("secrets/two", "a\nb\n");
+    permit(&folder, "secrets/two", 0o400);
+    folder.write("secrets/bytes", [0xff, 0xfe]);
+    permit(&folder, "secrets/bytes", 0o600);
+    permit(&folder, "secrets/open", 0o640);
+    let wrong = [
+        "{ file = \"secrets/open\" }",
+        "{ file = \"secrets/two\" }",
+        "{ file = \"secrets/bytes\" }",
+        "{ file = \"secrets\" }",
+        "{ file = \"secrets/key\", env = \"HOME\" }",
+        "{ env = \"BACKOUT_NOBODY_SETS_THIS\" }",
+        "{}",
+        "5",
+    ];
+    let said: Vec<String> = wrong.iter().map(|value| load(value).unwrap_err()).collect();
+    expect![[r#"
+        others than its owner may open the secret secrets/open (mode 640)
+        the secret secrets/two has more than one line
+        the secret secrets/bytes is not text
+        the secret secrets: it is not a regular file
+        `tool.t.env.A` must be a text, or one of `file` and `env`
+        the environment has no `BACKOUT_NOBODY_SETS_THIS`
+        `tool.t.env.A` must be a text, or one of `file` and `env`
+        `tool.t.env.A` must be a string, not an integer"#]]
+    .assert_eq(&said.join("\n"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_make_the_reader_of_sites_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let folder = host();
+        let _ = Site::parse(&folder.at("backout.toml"), bytes).map_err(|mistakes| mistakes.to_string());
+    }
+
+    /// A good file with holes and other bytes in it comes further than noise does.
+    #[test]
+    fn no_damage_makes_the_reader_of_sites_panic(
+        damage in proptest::collection::vec((0..SITE.len(), 0_usize..40, "[\\PC\\n\"=\\[\\]{}]{0,6}"), 1..5)
+    ) {
+        let folder = host();
+        let mut bytes = SITE.as_bytes().to_vec();
+        for (at, length, text) in damage {
+            let at = at.min(bytes.len());
+            let end = (at + length).min(bytes.len());
+            bytes.splice(at..end, text.into_bytes());
+        }
+        let _ = Site::parse(&folder.at("backout.toml"), bytes).map_err(|mistakes| mistakes.to_string());
+    }
+}
+
+#[test]
+fn a_file_without_end_or_bottom_is_refused_in_time() {
+    let folder = host();
+    let path = folder.at("backout.toml");
+    for text in
+        ["[".repeat(100_000), "a.".repeat(100_000), format!("a = {}", "[".repeat(100_000)), "x = { ".repeat(50_000)]
+    {
+        let mistakes = Site::parse(&path, text.into_bytes()).unwrap_err();
+        assert!(mistakes.to_string().len() < 100_000);
+    }
+    folder.write("backout.toml", vec![b' '; (1 << 20) + 1]);
+    let mistakes = Site::load(&path).unwrap_err();
+    assert!(mistakes.to_string().ends_with("it is larger than 1.0 MB"), "{mistakes}");
+    std::fs::remove_file(&path).unwrap();
+    std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    let mistakes = Site::load(&path).unwrap_err();
+    assert!(mistakes.to_string().ends_with("it is not a regular file"), "{mistakes}");
+    folder.write("other.toml", [b'a', b'\n', 0xff]);
+    let mistakes = Site::load(&folder.at("other.toml")).unwrap_err();
+    assert!(mistakes.to_string().contains("other.toml:2:1: this is not UTF-8"), "{mistakes}");
 }

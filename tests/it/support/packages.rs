@@ -2,6 +2,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 use tempfile::TempDir;
 
@@ -62,5 +63,39 @@ impl Folder {
     pub fn plain(&self, text: &str) -> String {
         let real = self.0.path().canonicalize().unwrap();
         text.replace(&format!("{}/", real.display()), "").replace(&real.display().to_string(), ".")
+    }
+}
+
+/// What a command said and how it ended.
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Folder {
+    /// Runs Backout in this folder, with nothing on its standard input.
+    pub fn backout(&self, arguments: &[&str]) -> Said {
+        let output = Command::new(env!("CARGO_BIN_EXE_backout"))
+            .args(arguments)
+            .current_dir(self.path())
+            .env_remove("BACKOUT_SITE")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| self.plain(&String::from_utf8(bytes).unwrap());
+        Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.at(path)).unwrap()
+    }
+}
+
+impl Said {
+    /// Both outputs and the exit code, for a snapshot.
+    pub fn whole(&self) -> String {
+        let err = if self.err.is_empty() { String::new() } else { format!("── stderr\n{}", self.err) };
+        format!("{}{err}── exit {}\n", self.out, self.code)
     }
 }

@@ -1,0 +1,177 @@
+//! Whether the host is as the site says. Apart from reading the file: in the middle of a rollback, or under a fence, it is
+//! not, and the site must be readable all the same.
+use super::{Site, agree::words, path};
+use crate::{
+    diagnostic::{Mistake, Mistakes, io_reason, shown},
+    resource::{ResourceId, database, service, tree},
+};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::{File, Metadata},
+    io::Read,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::{MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+impl Site {
+    /// Looks, and changes nothing.
+    pub fn survey(&self) -> Mistakes {
+        let mut mistakes = Mistakes::default();
+        let mounts = mounts();
+        for (name, section) in &self.databases {
+            let database::Driver::Sqlite { path } = &section.driver;
+            self.note(&mut mistakes, ResourceId::new("database", name), sqlite(path));
+        }
+        for (name, section) in &self.trees {
+            self.note(&mut mistakes, ResourceId::new("tree", name), folder(section, &mounts));
+        }
+        for (name, section) in &self.services {
+            let service::Driver::Process(process) = &section.driver;
+            let found = program(&process.run, &process.dir);
+            self.note(&mut mistakes, ResourceId::new("service", name), found);
+        }
+        for (name, section) in &self.tools {
+            self.note(&mut mistakes, ResourceId::new("tool", name), program(&section.run, &section.dir));
+        }
+        self.twins(&mut mistakes);
+        mistakes.sort();
+        mistakes
+    }
+
+    fn note(&self, mistakes: &mut Mistakes, id: ResourceId, found: Result<(), (String, &str)>) {
+        if let Err((why, hint)) = found {
+            let mut mistake = Mistake::new(format!("{}: {why}", words(&id)));
+            if !hint.is_empty() {
+                mistake = mistake.hint(hint);
+            }
+            if let Some(location) = self.location(&id) {
+                mistake = mistake.at(location);
+            }
+            mistakes.0.push(mistake);
+        }
+    }
+
+    /// Two names for one file would be exchanged twice.
+    fn twins(&self, mistakes: &mut Mistakes) {
+        let mut seen: BTreeMap<(u64, u64), ResourceId> = BTreeMap::new();
+        for (id, path) in self.places() {
+            let Ok(metadata) = path.metadata() else { continue };
+            if let Some(first) = seen.get(&(metadata.dev(), metadata.ino())) {
+                let why = format!("it is the same file as {}", words(first));
+                self.note(mistakes, id, Err((why, "keep one of them: a thing has one name on a site")));
+            } else {
+                seen.insert((metadata.dev(), metadata.ino()), id);
+            }
+        }
+    }
+}
+
+/// What is at a path, not following a link at its end.
+fn there(path: &Path) -> Result<Metadata, (String, &'static str)> {
+    let name = shown(&path.display().to_string());
+    let metadata = path.symlink_metadata().map_err(|error| (format!("{name}: {}", io_reason(&error)), ""))?;
+    if metadata.is_symlink() {
+        return Err((format!("{name} is a link"), "name what it points to: an exchange would replace the link"));
+    }
+    Ok(metadata)
+}
+
+fn sqlite(path: &Path) -> Result<(), (String, &'static str)> {
+    let name = shown(&path.display().to_string());
+    let metadata = there(path)?;
+    if metadata.is_dir() {
+        let hint = "if a run left a fence there, `backout unfence` lifts it";
+        return Err((format!("{name} is a folder"), hint));
+    }
+    if !metadata.is_file() {
+        return Err((format!("{name} is not a regular file"), ""));
+    }
+    if metadata.nlink() > 1 {
+        let hint = "an exchange would leave the other names with the other data: remove them";
+        return Err((format!("{name} has {} names (hard links)", metadata.nlink()), hint));
+    }
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
+    read.map_err(|error| (format!("{name}: {}", io_reason(&error)), ""))?;
+    // An empty file is a database without tables.
+    if !head.is_empty() && head != SQLITE {
+        return Err((format!("{name} is not an SQLite database"), ""));
+    }
+    Ok(())
+}
+
+/// What every SQLite database begins with.
+pub(super) const SQLITE: &[u8; 16] = b"SQLite format 3\0";
+
+fn folder(section: &tree::Section, mounts: &[PathBuf]) -> Result<(), (String, &'static str)> {
+    let path = path::place(&section.path);
+    let name = shown(&path.display().to_string());
+    if !there(&path)?.is_dir() {
+        return Err((format!("{name} is not a folder"), ""));
+    }
+    if mounts.contains(&path) {
+        let hint = "a mount point cannot be exchanged: make the tree a folder inside of it";
+        return Err((format!("{name} is a mount point"), hint));
+    }
+    let inner = |mount: &&PathBuf| mount.strip_prefix(&path).is_ok_and(|inner| !super::agree::excluded(section, inner));
+    if let Some(mount) = mounts.iter().find(inner) {
+        let why = format!("{} is mounted inside of it", shown(&mount.display().to_string()));
+        return Err((why, "unmount it, or name it in `exclude`"));
+    }
+    Ok(())
+}
+
+fn mounts() -> Vec<PathBuf> {
+    // Without /proc nothing can be said; the driver looks again before it exchanges.
+    let myself = procfs::process::Process::myself().and_then(|me| me.mountinfo());
+    myself.map(|mounts| mounts.into_iter().map(|mount| unescaped(&mount.mount_point)).collect()).unwrap_or_default()
+}
+
+/// The kernel writes a space as `\040`, a tab as `\011`, a line feed as `\012` and `\` as `\134`.
+fn unescaped(path: &Path) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = path.as_os_str().as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.filter(|_| *first == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(bytes).into()
+}
+
+/// A program that is named by its path can be started.
+fn program(run: &[String], dir: &Path) -> Result<(), (String, &'static str)> {
+    if !dir.is_dir() {
+        return Err((format!("`dir` {} is no folder", shown(&dir.display().to_string())), ""));
+    }
+    let Some(program) = run.first().filter(|program| program.contains('/')) else { return Ok(()) };
+    let name = shown(program);
+    let metadata = Path::new(program).metadata().map_err(|error| (format!("{name}: {}", io_reason(&error)), ""))?;
+    if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
+        return Err((format!("{name} is no program"), "make it executable, or name another"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_with_spaces_are_read() {
+        assert_eq!(unescaped(Path::new("/mnt/a\\040b\\134c")), Path::new("/mnt/a b\\c"));
+        assert_eq!(unescaped(Path::new("/mnt/a\\04")), Path::new("/mnt/a\\04"));
+    }
+}

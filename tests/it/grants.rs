@@ -1,0 +1,636 @@
+//! A package on a site: `inspect`, `check`, `allow`.
+use crate::support::packages::{Folder, whole};
+use expect_test::{Expect, expect};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+const SITE: &str = r#"# The shop's host.
+[product.shop]
+version = { link = "app:current" }
+
+[database.shop-prod]   # the only one
+driver = "sqlite"
+path = "srv/shop.db"
+
+[tree.app]
+path = "srv/app"
+
+[tree.etc]
+path = "srv/etc"
+
+[service.shop]
+driver = "process"
+run = ["srv/app/current/bin/shop"]
+user = "shop"
+uses = ["shop-prod", "app"]
+
+[metrics.numbers]
+driver = "page"
+url = "http://localhost:8080/metrics"
+queries.error-rate = "json:errors"
+"#;
+
+const GRANTS: &str = r#"
+# Read by Ada on 3 May.
+[allow."acme/shop"]
+versions = "2.*"
+database.orders = { is = "shop-prod", may = [ # all of it
+    "read",
+    "backup", # nightly
+] }   # no fence yet
+tree.app = { may = ["read", "backup", "restore", "write"] }
+
+[allow."acme/shop".require]
+settings.watch = "15m"   # Ada: ten are too few
+
+[limits]
+memory = "256MiB"
+"#;
+
+const MANIFEST: &str = r#"[package]
+name = "acme/shop"
+version = "2.0.0"
+about = "Upgrades Shop 1.x to 2.0, and takes it back"
+from = ">=1.4, <2"
+script = "shop.wasm"
+build = "cargo build --release"
+
+[payload]
+"shop-2.0" = "shop-2.0.tar.zst"
+
+[settings]
+watch = { type = "duration", default = "10m", max = "1h", about = "how long 2.0 is watched" }
+
+[needs]
+database.orders = { may = ["read", "backup", "restore", "fence"], why = "2.0 drops a column" }
+tree.app = { may = ["backup", "restore", "write"], why = "the `current` link" }
+service.shop = { may = ["control"], why = "stopped while the schema changes" }
+metrics.shop = { may = ["read"], queries = ["error-rate"], optional = true, why = "2.0 goes back when it errs" }
+"#;
+
+fn host(site: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("backout.toml", site);
+    folder.write("srv/shop.db", "");
+    folder.folder("srv/etc");
+    folder.write("srv/app/versions/1.4.2/bin/shop", "#!/bin/sh\n");
+    std::fs::set_permissions(folder.at("srv/app/versions/1.4.2/bin/shop"), PermissionsExt::from_mode(0o755)).unwrap();
+    symlink("versions/1.4.2", folder.at("srv/app/current")).unwrap();
+    folder.write("shop/package.toml", MANIFEST);
+    folder.write("shop/shop.wasm", whole());
+    folder.write("shop/shop-2.0.tar.zst", "payload");
+    folder
+}
+
+fn said(folder: &Folder, arguments: &[&str], expected: Expect) {
+    expected.assert_eq(&folder.backout(arguments).whole());
+}
+
+#[test]
+fn inspect_says_what_a_package_is_and_what_it_may_do_here() {
+    let folder = host(&format!("{SITE}{GRANTS}"));
+    said(
+        &folder,
+        &["inspect", "shop"],
+        expect![[r#"
+        acme/shop 2.0.0   Upgrades Shop 1.x to 2.0, and takes it back
+          digest    sha256:cc07d6c4c68348dab6fd55feba7eed51a1d1838696f3ef7ff3441b38863af39a
+          size      529 B, script 522 B
+          upgrades  >=1.4, <2  to 2.0.0; installed here: 1.4.2
+          built by  cargo build --release
+
+        It asks for                                      here                 because
+          database orders  read backup                   granted (shop-prod)  2.0 drops a column
+                           restore fence                 missing
+          tree app         write backup restore          granted              the `current` link
+          service shop     control                       missing              stopped while the schema changes
+          metrics shop     read (error-rate) (optional)  not granted          2.0 goes back when it errs
+
+        Settings, which the site may override:
+          watch  10m  at most 1h  how long 2.0 is watched
+
+        The script cannot: see files (except through tree app), open connections (except through metrics shop), run commands, read the environment or passwords, read the clock.
+        Not sandboxed, as with any upgrade: the product itself (service shop), payload shop-2.0 7 B.
+        It can call at most: backup, database, files, logs, metrics, probe, service, tool.
+          Not asked for, so in vain: probe, tool.
+
+        3 rights are missing. To grant, after reading why:  backout allow shop
+        ── exit 0
+    "#]],
+    );
+    std::fs::remove_file(folder.at("backout.toml")).unwrap();
+    said(
+        &folder,
+        &["inspect", "shop/package.toml"],
+        expect![[r#"
+        acme/shop 2.0.0   Upgrades Shop 1.x to 2.0, and takes it back
+          digest    sha256:cc07d6c4c68348dab6fd55feba7eed51a1d1838696f3ef7ff3441b38863af39a
+          size      529 B, script 522 B
+          upgrades  >=1.4, <2  to 2.0.0
+          built by  cargo build --release
+
+        It asks for                                      because
+          database orders  read backup restore fence     2.0 drops a column
+          tree app         write backup restore          the `current` link
+          service shop     control                       stopped while the schema changes
+          metrics shop     read (error-rate) (optional)  2.0 goes back when it errs
+
+        Settings, which the site may override:
+          watch  10m  at most 1h  how long 2.0 is watched
+
+        The script cannot: see files (except through tree app), open connections (except through metrics shop), run commands, read the environment or passwords, read the clock.
+        Not sandboxed, as with any upgrade: the product itself (service shop), payload shop-2.0 7 B.
+        It can call at most: backup, database, files, logs, metrics, probe, service, tool.
+          Not asked for, so in vain: probe, tool.
+        ── exit 0
+    "#]],
+    );
+    let json: serde_json::Value = serde_json::from_str(&folder.backout(&["inspect", "shop", "--json"]).out).unwrap();
+    assert_eq!(json["needs"][0]["rights"], serde_json::json!(["read", "backup", "restore", "fence"]));
+    assert_eq!(json["site"], false);
+}
+
+#[test]
+fn check_finds_everything_at_once() {
+    let folder = host(SITE);
+    said(
+        &folder,
+        &["check"],
+        expect![[r#"
+        backout.toml: in order
+        ── exit 0
+    "#]],
+    );
+    let folder = host(&format!("{SITE}{GRANTS}"));
+    said(
+        &folder,
+        &["check", "shop"],
+        expect![[r#"
+            missing:
+              database orders  restore fence  2.0 drops a column
+              service shop     control        stopped while the schema changes
+
+            granted, but never needed:
+              backout.toml:33  tree app: read is granted, but never needed
+
+            to know:
+              shop/package.toml:19  metrics shop: read is optional, and not granted
+              shop/package.toml:6   the script imports probe, tool, but the package needs nothing that these work on
+
+            acme/shop 2.0.0 on backout.toml: 3 rights missing (backout allow shop), 1 grant without need
+            ── exit 3
+        "#]],
+    );
+    // What the host lacks, what contradicts the package and what is missing come together.
+    let grants = GRANTS.replace("15m", "2h").replace("2.*", "1.*").replace("settings.watch", "settings.wotch");
+    let grants = grants.replace("tree.app", "tree.old = { is = \"etc\", may = [\"read\"] }\ntree.app");
+    folder.write("backout.toml", format!("{SITE}{grants}"));
+    std::fs::remove_file(folder.at("srv/shop.db")).unwrap();
+    std::fs::remove_file(folder.at("srv/app/current")).unwrap();
+    symlink("versions/1.2", folder.at("srv/app/current")).unwrap();
+    said(
+        &folder,
+        &["check", "shop"],
+        expect![[r#"
+            backout.toml:5:11: database `shop-prod`: srv/shop.db: there is no such file
+               |
+             5 | [database.shop-prod]   # the only one
+               |           ^^^^^^^^^
+
+            backout.toml:15:10: service `shop`: srv/app/current/bin/shop: there is no such file
+                |
+             15 | [service.shop]
+                |          ^^^^
+
+            backout.toml:28:12: acme/shop is version 2.0.0, allowed is 1.*
+                |
+             28 | versions = "1.*"
+                |            ^^^^^
+                = read what the new version asks for (`backout inspect PACKAGE`), then change `versions`
+
+            backout.toml:37:18: acme/shop has no setting `wotch`
+                |
+             37 | settings.wotch = "2h"   # Ada: ten are too few
+                |                  ^^^^
+                = did you mean `watch`?
+
+            shop/package.toml:5:8: acme/shop 2.0.0 upgrades from >=1.4, <2, installed is 1.2
+               |
+             5 | from = ">=1.4, <2"
+               |        ^^^^^^^^^^^
+               = get the package for the version that is installed
+
+            missing:
+              database orders  restore fence  2.0 drops a column
+              service shop     control        stopped while the schema changes
+
+            granted, but never needed:
+              backout.toml:33  tree old is granted, but acme/shop 2.0.0 needs no such thing
+              backout.toml:34  tree app: read is granted, but never needed
+
+            to know:
+              shop/package.toml:19  metrics shop: read is optional, and not granted
+              shop/package.toml:6   the script imports probe, tool, but the package needs nothing that these work on
+
+            acme/shop 2.0.0 on backout.toml: 5 mistakes, 3 rights missing (backout allow shop), 2 grants without need
+            ── exit 3
+        "#]],
+    );
+    // A mistake in each of the two files.
+    folder.write("backout.toml", SITE.replace("path = \"srv/etc\"", "pth = \"srv/etc\""));
+    folder.write("shop/package.toml", MANIFEST.replace("about =", "abuot ="));
+    said(
+        &folder,
+        &["check", "shop"],
+        expect![[r#"
+        backout.toml:12:7: `tree.etc` has no `path`
+            |
+         12 | [tree.etc]
+            |       ^^^
+            = add `path = "…"`
+
+        backout.toml:13:1: unknown key `pth` in `tree.etc`
+            |
+         13 | pth = "srv/etc"
+            | ^^^
+            = did you mean `path`?
+
+        shop/package.toml:1:2: `package` has no `about`
+           |
+         1 | [package]
+           |  ^^^^^^^
+           = add `about = "what it does, in one line"`
+
+        shop/package.toml:4:1: unknown key `abuot` in `package`
+           |
+         4 | abuot = "Upgrades Shop 1.x to 2.0, and takes it back"
+           | ^^^^^
+           = did you mean `about`?
+
+        shop/package.toml:13:1: `settings.watch` has no `about`
+            |
+         13 | watch = { type = "duration", default = "10m", max = "1h", abuot = "how long 2.0 is watched" }
+            | ^^^^^
+            = add `about = "what it is for"`
+
+        shop/package.toml:13:59: unknown key `abuot` in `settings.watch`
+            |
+         13 | …ch = { type = "duration", default = "10m", max = "1h", abuot = "how long 2.0 is watched" }
+            |                                                         ^^^^^
+            = did you mean `about`?
+
+        backout.toml: 6 mistakes
+        ── exit 3
+    "#]],
+    );
+    let json: serde_json::Value = serde_json::from_str(&folder.backout(&["check", "shop", "--json"]).out).unwrap();
+    assert_eq!(json["mistakes"][0]["line"], 12);
+    assert_eq!(json["mistakes"][0]["hint"], "add `path = \"…\"`");
+    said(
+        &folder,
+        &["check", "--site", "nowhere.toml"],
+        expect![[r#"
+        there is no site file nowhere.toml
+          = `backout init` writes a first one; `--site FILE` names another
+
+        nowhere.toml: 1 mistake
+        ── exit 3
+    "#]],
+    );
+}
+
+#[test]
+fn check_ends_with_10_for_a_grant_without_need_alone() {
+    let folder = host(SITE);
+    assert_eq!(folder.backout(&["allow", "--yes", "--optional", "shop"]).code, 0);
+    assert_eq!(folder.backout(&["check", "shop"]).code, 0);
+    let more = folder.read("backout.toml").replace("\"control\"", "\"control\", \"logs\"");
+    folder.write("backout.toml", more);
+    said(
+        &folder,
+        &["check", "shop"],
+        expect![[r#"
+            granted, but never needed:
+              backout.toml:30  service shop: logs is granted, but never needed
+
+            to know:
+              shop/package.toml:6  the script imports probe, tool, but the package needs nothing that these work on
+
+            acme/shop 2.0.0 on backout.toml: 1 grant without need
+            ── exit 10
+        "#]],
+    );
+}
+
+#[test]
+fn allow_changes_nothing_without_a_yes() {
+    let folder = host(SITE);
+    said(
+        &folder,
+        &["allow", "shop"],
+        expect![[r#"
+        ── stderr
+        acme/shop 2.0.0 asks for 8 rights that it does not have yet:
+
+          database "shop-prod"  read     read everything in it
+                                backup   copy it, and keep the copy until `backout commit`
+                                restore  put the copy in its place; what was there is kept aside
+                                fence    nobody else can open it while it is fenced; lifted when the run ends
+                                         because: 2.0 drops a column
+          tree "app"            write    write and install files in it, set links
+                                backup   copy it, and keep the copy until `backout commit`
+                                restore  put the copy in its place; what was there is kept aside
+                                         because: the `current` link
+          service "shop"        control  start, stop, restart and reload it
+                                         because: stopped while the schema changes
+
+          ! service shop runs what it may write (tree app), outside the sandbox, as user shop
+
+        This goes into backout.toml, below [allow."acme/shop"]:
+          + database.orders = { is = "shop-prod", may = ["read", "backup", "restore", "fence"] }
+          + tree.app = { may = ["write", "backup", "restore"] }
+          + service.shop = { may = ["control"] }
+
+        error: nothing was changed
+          hint: without a terminal: backout allow --yes PACKAGE; or edit the site file
+        ── exit 3
+    "#]],
+    );
+    assert_eq!(folder.read("backout.toml"), SITE);
+    let json = folder.backout(&["allow", "shop", "--json"]);
+    let view: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json.code, &view["written"]), (3, &serde_json::json!(false)));
+    assert_eq!(folder.read("backout.toml"), SITE);
+}
+
+#[test]
+fn allow_adds_lines_and_leaves_every_other_as_it_was() {
+    let folder = host(&format!("{SITE}{GRANTS}"));
+    said(
+        &folder,
+        &["allow", "--yes", "--optional", "shop"],
+        expect![[r#"
+            backout.toml now allows it to acme/shop 2.0.0
+            ── stderr
+            acme/shop 2.0.0 asks for 4 rights that it does not have yet:
+
+              database "shop-prod"  restore  put the copy in its place; what was there is kept aside
+                                    fence    nobody else can open it while it is fenced; lifted when the run ends
+                                             because: 2.0 drops a column
+              service "shop"        control  start, stop, restart and reload it
+                                             because: stopped while the schema changes
+              metrics "numbers"     read     ask for the numbers that it names
+                                             because: 2.0 goes back when it errs
+
+              ! service shop runs what it may write (tree app), outside the sandbox, as user shop
+
+            This goes into backout.toml, below [allow."acme/shop"]:
+              ~ database.orders = { is = "shop-prod", may = ["read", "backup", "restore", "fence"] }
+              + service.shop = { may = ["control"] }
+              + metrics.shop = { is = "numbers", may = ["read"] }
+
+            ── exit 0
+        "#]],
+    );
+    expect![[r#"
+        +     "restore",
+        +     "fence",
+        + service.shop = { may = ["control"] }
+        + metrics.shop = { is = "numbers", may = ["read"] }
+    "#]]
+    .assert_eq(&difference(&format!("{SITE}{GRANTS}"), &folder.read("backout.toml")));
+    // A second time there is nothing to do.
+    let before = folder.read("backout.toml");
+    said(
+        &folder,
+        &["allow", "--yes", "shop"],
+        expect![[r#"
+        acme/shop 2.0.0 has every right that it asks for; nothing was changed
+        ── exit 0
+    "#]],
+    );
+    assert_eq!(folder.read("backout.toml"), before);
+}
+
+#[test]
+fn allow_writes_a_section_where_there_was_none_in_every_form_that_toml_has() {
+    let folder = host(SITE);
+    assert_eq!(folder.backout(&["allow", "--yes", "shop"]).code, 0);
+    expect![[r#"
+        + 
+        + [allow."acme/shop"]
+        + versions = "2.*"
+        + database.orders = { is = "shop-prod", may = ["read", "backup", "restore", "fence"] }
+        + tree.app = { may = ["write", "backup", "restore"] }
+        + service.shop = { may = ["control"] }
+    "#]]
+    .assert_eq(&difference(SITE, &folder.read("backout.toml")));
+    let forms = [
+        "[allow]\n\"acme/shop\" = { tree.app = { may = [\"write\"] } }\n",
+        "[allow.\"acme/shop\".tree.app]\nmay = [\n  \"write\",\n]\n",
+        "[allow.\"acme/shop\".tree]\napp.may = [ 'write' ]\n",
+        "[allow.\"other/one\"]\nversions = \"1.*\"\n",
+    ];
+    for form in forms {
+        let before = format!("{SITE}\n{form}");
+        folder.write("backout.toml", &before);
+        let allowed = folder.backout(&["allow", "--yes", "shop"]);
+        assert_eq!(allowed.code, 0, "{form}{}", allowed.err);
+        assert_eq!(folder.backout(&["check", "shop"]).code, 0, "{}", folder.read("backout.toml"));
+        assert!(folder.read("backout.toml").starts_with(SITE), "{}", folder.read("backout.toml"));
+    }
+}
+
+#[test]
+fn allow_keeps_the_files_permissions_and_follows_a_link_to_it() {
+    let folder = host(SITE);
+    folder.write("etc/real.toml", SITE.replace("srv/", "../srv/"));
+    std::fs::remove_file(folder.at("backout.toml")).unwrap();
+    symlink("etc/real.toml", folder.at("backout.toml")).unwrap();
+    std::fs::set_permissions(folder.at("etc/real.toml"), PermissionsExt::from_mode(0o640)).unwrap();
+    let said = folder.backout(&["allow", "--yes", "shop"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(folder.at("backout.toml").symlink_metadata().unwrap().is_symlink());
+    assert_eq!(folder.at("etc/real.toml").metadata().unwrap().mode() & 0o777, 0o640);
+    assert!(folder.read("etc/real.toml").contains("[allow.\"acme/shop\"]"));
+    let left: Vec<_> = std::fs::read_dir(folder.at("etc")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["real.toml"], "nothing else is left behind");
+}
+
+#[test]
+fn allow_asks_which_resource_where_it_cannot_know() {
+    let two =
+        SITE.replace("[tree.app]", "[database.stock]\ndriver = \"sqlite\"\npath = \"srv/stock.db\"\n\n[tree.app]");
+    let folder = host(&two);
+    said(
+        &folder,
+        &["allow", "--yes", "shop"],
+        expect![[r#"
+        ── stderr
+        database orders: the site has shop-prod, stock
+          = say which one: `--bind database.orders=shop-prod`
+
+        error: 1 mistake, nothing was changed
+        ── exit 3
+    "#]],
+    );
+    said(
+        &folder,
+        &["allow", "--yes", "shop", "--bind", "database.orders=shop-prd"],
+        expect![[r#"
+        ── stderr
+        the site has no database `shop-prd`
+          = did you mean `shop-prod`?
+
+        error: 1 mistake, nothing was changed
+        ── exit 3
+    "#]],
+    );
+    said(
+        &folder,
+        &["allow", "--yes", "shop", "--bind", "database.order=stock"],
+        expect![[r#"
+        ── stderr
+        database order is not among the missing rights
+          = did you mean `database.orders`?
+
+        database orders: the site has shop-prod, stock
+          = say which one: `--bind database.orders=shop-prod`
+
+        error: 2 mistakes, nothing was changed
+        ── exit 3
+    "#]],
+    );
+    assert_eq!(folder.backout(&["allow", "--yes", "shop", "--bind", "orders"]).code, 2);
+    assert_eq!(folder.read("backout.toml"), two);
+    let bound = folder.backout(&["allow", "--yes", "shop", "--bind", "database.orders=stock"]);
+    assert_eq!(bound.code, 0, "{}", bound.err);
+    assert!(folder.read("backout.toml").contains("database.orders = { is = \"stock\", may = "));
+    let none = host("[site]\n");
+    assert_eq!(none.backout(&["allow", "--yes", "shop"]).code, 3);
+    assert_eq!(none.read("backout.toml"), "[site]\n");
+}
+
+#[test]
+fn allow_refuses_what_would_run_as_root() {
+    let folder = host(&SITE.replace("user = \"shop\"", "user = \"root\""));
+    let before = folder.read("backout.toml");
+    said(
+        &folder,
+        &["allow", "--yes", "shop"],
+        expect![[r#"
+            ── stderr
+            backout.toml:15:10: with these rights, service `shop` would run as root what `acme/shop` may write
+                |
+             15 | [service.shop]
+                |          ^^^^
+                = say as which `user` it runs, or `allow-root = true` if it must be root
+
+            error: 1 mistake, nothing was changed
+            ── exit 3
+        "#]],
+    );
+    assert_eq!(folder.read("backout.toml"), before);
+}
+
+#[test]
+fn new_rights_keep_the_form_and_the_comments_of_those_that_are_there() {
+    let cases = [
+        (
+            "[\"read\"]",
+            expect![[r#"
+            database.orders = { is = "shop-prod", may = ["read", "backup", "restore", "fence"] } # end
+        "#]],
+        ),
+        (
+            "[\"read\",]",
+            expect![[r#"
+            database.orders = { is = "shop-prod", may = ["read", "backup", "restore", "fence",] } # end
+        "#]],
+        ),
+        (
+            "[ 'read', # why\n]",
+            expect![[r#"
+            database.orders = { is = "shop-prod", may = [ 'read', # why
+                "backup", "restore", "fence",
+            ] } # end
+        "#]],
+        ),
+        (
+            "[\n  # first\n  \"read\" # why\n  # last\n]",
+            expect![[r#"
+            database.orders = { is = "shop-prod", may = [
+              # first
+              "read", # why
+              "backup",
+              "restore",
+              "fence"
+              # last
+            ] } # end
+        "#]],
+        ),
+    ];
+    for (may, expected) in cases {
+        let folder = host(&format!(
+            "{SITE}\n[allow.\"acme/shop\"]\nservice.shop.may = [\"control\"]\ntree.app.may = [\"backup\", \"restore\", \"write\"]\ndatabase.orders = {{ is = \"shop-prod\", may = {may} }} # end\n"
+        ));
+        let said = folder.backout(&["allow", "--yes", "shop"]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        let text = folder.read("backout.toml");
+        expected.assert_eq(&text[text.find("database.orders").unwrap()..]);
+    }
+}
+
+#[test]
+fn allow_asks_once_on_a_terminal() {
+    let folder = host(SITE);
+    for (answer, code) in [("n\n", 3), ("\n", 3), ("yes please\n", 3), ("y\n", 0)] {
+        let (said, text) = on_a_terminal(&folder, "allow shop", answer);
+        assert_eq!(text, code, "{said}");
+        assert_eq!(said.matches("[y/N]").count(), 1, "{said}");
+        let changed = folder.read("backout.toml") != SITE;
+        assert_eq!(changed, code == 0, "{said}");
+    }
+}
+
+/// `script`, of every Debian, lends a terminal.
+fn on_a_terminal(folder: &Folder, arguments: &str, answer: &str) -> (String, i32) {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+    let command = format!("{} {arguments}", env!("CARGO_BIN_EXE_backout"));
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--echo", "never", "--command", &command, "/dev/null"])
+        .current_dir(folder.path())
+        .env_remove("BACKOUT_SITE")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("`script` is in every Debian (bsdutils)");
+    child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code().unwrap())
+}
+
+/// Lines that went (`-`) and came (`+`); both texts have the others in the same order.
+fn difference(before: &str, after: &str) -> String {
+    let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
+    let mut out = String::new();
+    let mut old = before.iter().peekable();
+    for line in &after {
+        if old.peek() == Some(&line) {
+            old.next();
+        } else if let Some(skipped) = old.clone().position(|o| o == line) {
+            for _ in 0..skipped {
+                out.push_str(&format!("- {}\n", old.next().unwrap()));
+            }
+            old.next();
+        } else {
+            out.push_str(&format!("+ {line}\n"));
+        }
+    }
+    for line in old {
+        out.push_str(&format!("- {line}\n"));
+    }
+    out
+}
