@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 mod cli;
 mod condition;
+mod database;
 mod demo;
 mod first;
 mod grants;

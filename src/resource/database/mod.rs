@@ -1,4 +1,6 @@
 //! Databases: who may use them, what is in them, their stand-by copies.
+pub mod drivers;
+
 use super::{
     CallCtx, Failure, Kind,
     copies::{Copied, MutateCopies, ObserveCopies},

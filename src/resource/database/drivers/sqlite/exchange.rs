@@ -1,0 +1,197 @@
+//! The way back: stand-by and live file change names in one step.
+//!
+//! ```text
+//!            live   standby.db   aside.db
+//! before      O         S           –
+//! named       O         –           S        not done; `stand` knows S by its inode
+//! done        S         –           O
+//! ```
+use super::{
+    connection::{self, STILL},
+    files::{self, Kind},
+    held::{Held, Hold, held_by, hold, move_sides},
+    loss,
+    places::{Copy, Live, Places},
+    proof::{self, Proof, Stand, stand},
+};
+use crate::resource::{
+    CallCtx, Failure, FailureKind,
+    copies::{Exchange, Lost, Restored, Snapshot},
+    holders::{self, names},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// Which file was which, by inode: on one file system nothing else tells them apart after an exchange.
+#[derive(Serialize, Deserialize)]
+struct Evidence {
+    exchange: Sides,
+}
+#[derive(Serialize, Deserialize)]
+struct Sides {
+    /// `None`: there was no database file.
+    live: Option<u64>,
+    standby: u64,
+    /// For people.
+    path: String,
+}
+
+/// `none`: a file that could not be renamed, or whose other names would go on showing the old content.
+pub fn possible(live: &Live) -> Result<(), Failure> {
+    if live.file.nlink() > 1 {
+        return Err(Failure::conflict("the database file has a second name (a hard link), which an exchange would leave behind"));
+    }
+    let mounts = holders::mounted(&live.path).map_err(|e| files::told("look for mount points", e))?;
+    if mounts.is_empty() { Ok(()) } else { Err(Failure::conflict("the database file is a mount point")) }
+}
+
+pub fn exchange(
+    places: &Places,
+    snapshot: &Snapshot,
+    call: &CallCtx,
+    testify: impl FnOnce(Value) -> Result<(), Failure>,
+) -> Result<Restored, Failure> {
+    let live = match places.live() {
+        Ok(live) => Some(live),
+        // An upgrade may have deleted it. That is no reason not to go back.
+        Err(e) if e.kind == FailureKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    let copy = places.copy_of(snapshot)?;
+    let standby = match stand(&copy, live.as_ref())? {
+        Stand::By(path) => path,
+        Stand::Live { .. } => return Err(Failure::conflict("the copy was exchanged before, and is live")),
+        Stand::Gone => return Err(Failure::unproven("the copy is gone")),
+    };
+    live.as_ref().map_or(Ok(()), possible)?;
+    let path = live.as_ref().map_or_else(|| places.path(), |live| live.path.clone());
+    for (file, what) in [(&path, "the database"), (&standby, "the copy")] {
+        let holders = held_by(file)?;
+        if !holders.is_empty() {
+            return Err(Failure::conflict(format!("{what} is open in {}", names(&holders))));
+        }
+    }
+    let look = proof::check(&copy, &standby, &snapshot.fingerprint, call)?;
+    Proof::renew(&copy, &snapshot.fingerprint, look.clone())?;
+
+    let (held, lost) = shut(live.as_ref(), &standby, snapshot, call)?;
+    let inode = live.as_ref().map(|live| live.file.ino());
+    let sides = Sides { live: inode, standby: look.inode, path: path.to_string_lossy().into_owned() };
+    let evidence = serde_json::to_value(Evidence { exchange: sides }).map_err(|e| Failure::failed(e.to_string()))?;
+    testify(evidence)?;
+    // The gate reads the evidence when its time is over, so nothing may be begun after that.
+    if Instant::now() >= call.deadline {
+        return Err(Failure::timed_out("the time was over before anything was exchanged"));
+    }
+    let swap = Swap { path, standby, copy: &copy, old: live.is_some(), sides: held.is_none() };
+    swap.forth()?;
+    if swap.old {
+        // Who opened it between our look and the exchange could not do anything with it yet.
+        let holders = held_by(&copy.aside())?;
+        if !holders.is_empty() {
+            swap.back()?;
+            return Err(Failure::conflict(format!("the database was opened by {}", names(&holders))));
+        }
+    }
+    drop(held);
+    let aside = swap.old.then(|| copy.aside().to_string_lossy().into_owned());
+    Ok(Restored { exchanged: true, aside, lost })
+}
+
+/// Keeps everybody away from what is live, and counts what goes with it. A damaged database is no reason not to go back,
+/// rather the opposite.
+fn shut(live: Option<&Live>, standby: &Path, snapshot: &Snapshot, call: &CallCtx) -> Result<(Option<Held>, Vec<Lost>), Failure> {
+    let Some(live) = live else {
+        let parts = snapshot.fingerprint.parts.iter().filter(|part| part.count > 0);
+        let lost = parts.map(|part| Lost { part: part.name.clone(), rows: 0, changed: 0, missing: part.count });
+        return Ok((None, lost.collect()));
+    };
+    let unreadable = || vec![Lost { part: "(what was live is damaged, nothing could be counted)".to_owned(), rows: 0, changed: 0, missing: 0 }];
+    match hold(&live.path, call)? {
+        Hold::Held(held) => {
+            held.clear_sides()?;
+            let lost = match loss::between(&held.connection, standby, STILL, call) {
+                Ok(lost) => lost,
+                Err(e) if connection::damaged(&e) => unreadable(),
+                Err(e) => return Err(connection::told(e)),
+            };
+            Ok((Some(held), lost))
+        }
+        Hold::Busy => Err(Failure::conflict("the database is in use by a process that Backout may not look into")),
+        Hold::Damaged(_) => Ok((None, unreadable())),
+    }
+}
+
+struct Swap<'a> {
+    path: PathBuf,
+    standby: PathBuf,
+    copy: &'a Copy,
+    /// Whether there is a file to be put aside.
+    old: bool,
+    /// Whether side files have to go with it, because SQLite could not take them in.
+    sides: bool,
+}
+
+impl Swap<'_> {
+    fn forth(&self) -> Result<(), Failure> {
+        let aside = self.copy.aside();
+        if self.standby != aside {
+            files::put(&self.standby, &aside)?;
+            files::sync_folder(&self.copy.folder)?;
+        }
+        // Durably before the exchange: a WAL that finds another database under its name is taken for its own.
+        if self.sides {
+            move_sides(&self.path, &aside)?;
+        }
+        if self.old {
+            files::exchange(&self.path, &aside)?;
+        } else {
+            files::put(&aside, &self.path)?;
+        }
+        files::sync_parents(&[&self.path, &aside])
+    }
+
+    fn back(&self) -> Result<(), Failure> {
+        let aside = self.copy.aside();
+        files::exchange(&self.path, &aside)?;
+        if self.sides {
+            move_sides(&aside, &self.path)?;
+        }
+        files::put(&aside, &self.copy.standby())?;
+        files::sync_parents(&[&self.path, &aside])
+    }
+}
+
+pub fn exchanged(places: &Places, snapshot: &Snapshot, evidence: &[Value]) -> Result<Exchange, Failure> {
+    // The last attempt is the one that can have happened: each one before was looked at before the next began.
+    let Some(Evidence { exchange: then }) = evidence.iter().rev().find_map(|e| Evidence::deserialize(e).ok()) else {
+        return Ok(Exchange::NotDone);
+    };
+    let copy = places.copy_of(snapshot)?;
+    let now = match places.live() {
+        Ok(live) => Some(live.file.ino()),
+        Err(e) if e.kind == FailureKind::NotFound => None,
+        Err(e) => return Ok(Exchange::Unclear(format!("look at {}: {}", then.path, e.message))),
+    };
+    let inode = |path: PathBuf| match Kind::of(&path) {
+        Ok(Kind::File(file)) => Some(file.ino()),
+        _ => None,
+    };
+    let aside = copy.aside();
+    Ok(if now == Some(then.standby) {
+        match then.live {
+            None => Exchange::Done { aside: "nothing was live".to_owned() },
+            Some(old) if inode(aside.clone()) == Some(old) => Exchange::Done { aside: aside.to_string_lossy().into_owned() },
+            Some(_) => Exchange::Unclear(format!("the copy is live at {}, but what was live is not at {}", then.path, aside.display())),
+        }
+    } else if now == then.live && [copy.standby(), aside].map(inode).contains(&Some(then.standby)) {
+        Exchange::NotDone
+    } else {
+        Exchange::Unclear(format!("look at {}: it is neither the copy nor what was live before", then.path))
+    })
+}

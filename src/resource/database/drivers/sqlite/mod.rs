@@ -1,0 +1,220 @@
+//! SQLite: one file, no server. Everything that a server would do for us (keep applications out, tell who is connected, rename
+//! a database) is done with the file system here.
+mod connection;
+mod exchange;
+mod fence;
+mod files;
+mod fingerprint;
+mod held;
+mod loss;
+mod places;
+mod proof;
+mod query;
+mod standby;
+
+use crate::resource::{
+    CallCtx, Failure,
+    copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
+    database::{Mutate, Observe, Session},
+};
+use async_trait::async_trait;
+use places::Places;
+use proof::Stand;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock},
+};
+
+pub struct Sqlite {
+    name: String,
+    path: PathBuf,
+    exclusive: bool,
+}
+
+/// Within this process, by path. SQLite's locks belong to the process and vanish when it closes any descriptor of the file, so
+/// what works on the file as a file has it alone. Work that goes on after its caller was dropped keeps its guard: who looks
+/// at the real state afterwards waits for its end.
+static TURNS: LazyLock<Mutex<BTreeMap<PathBuf, Arc<RwLock<()>>>>> = LazyLock::new(Mutex::default);
+
+enum Turn {
+    /// Through SQLite's connections only.
+    Shared,
+    Alone,
+}
+
+enum Guard {
+    Shared { _guard: OwnedRwLockReadGuard<()> },
+    Alone { _guard: OwnedRwLockWriteGuard<()> },
+}
+
+impl Sqlite {
+    pub fn new(name: &str, path: &Path, exclusive: bool) -> Self {
+        Self { name: name.to_owned(), path: path.to_owned(), exclusive }
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        deadline: Instant,
+        work: impl FnOnce(&Places) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (name, path) = (self.name.clone(), self.path.clone());
+        let places = blocking(move || Places::find(&name, &path)).await?;
+        let lock = {
+            let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(places.path()).or_default().clone()
+        };
+        let guard = async {
+            match turn {
+                Turn::Shared => Guard::Shared { _guard: lock.read_owned().await },
+                Turn::Alone => Guard::Alone { _guard: lock.write_owned().await },
+            }
+        };
+        let guard = tokio::time::timeout_at(deadline.into(), guard)
+            .await
+            .map_err(|_| Failure::timed_out("another operation on the database has not ended"))?;
+        blocking(move || {
+            // The turn may have come when the time was over already.
+            let result = if Instant::now() < deadline { work(&places) } else { Err(Failure::timed_out("its time is over")) };
+            drop(guard);
+            result
+        })
+        .await
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        call: &CallCtx,
+        work: impl FnOnce(&Places, &CallCtx) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let call = call.clone();
+        self.work(turn, call.deadline, move |places| work(places, &call)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.unwrap_or_else(|e| Err(Failure::failed(format!("the work on the database broke off: {e}"))))
+}
+
+/// Calls without a deadline of their own only look at names.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+#[async_trait]
+impl ObserveCopies for Sqlite {
+    async fn fingerprint(&self, call: &CallCtx) -> Result<Fingerprint, Failure> {
+        self.call(Turn::Shared, call, |places, call| {
+            let connection = connection::looking(&places.live()?.path, call).map_err(connection::told)?;
+            connection.execute_batch("BEGIN").map_err(connection::told)?;
+            fingerprint::fingerprint(&connection, "reading the database", call).map_err(connection::told)
+        })
+        .await
+    }
+
+    async fn loss(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
+        let snapshot = snapshot.clone();
+        self.call(Turn::Shared, call, move |places, call| {
+            let live = places.live()?;
+            let (goes, comes, parameters) = match proof::stand(&places.copy_of(&snapshot)?, Some(&live))? {
+                Stand::By(copy) => (live.path, copy, connection::STILL),
+                // After the exchange: what it has set aside.
+                Stand::Live { aside: Some(aside) } => (aside, live.path, "mode=ro"),
+                Stand::Live { aside: None } => return Ok(Vec::new()),
+                Stand::Gone => return Err(Failure::unproven("the copy is gone")),
+            };
+            let connection = connection::looking(&goes, call).map_err(connection::told)?;
+            loss::between(&connection, &comes, parameters, call).map_err(connection::told)
+        })
+        .await
+    }
+
+    async fn inspect(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<(), Failure> {
+        let snapshot = snapshot.clone();
+        self.call(Turn::Shared, call, move |places, call| {
+            let copy = places.copy_of(&snapshot)?;
+            match proof::stand(&copy, places.live().ok().as_ref())? {
+                Stand::By(standby) => proof::check(&copy, &standby, &snapshot.fingerprint, call).map(|_| ()),
+                Stand::Live { .. } => Err(Failure::conflict("the copy was exchanged, and is live")),
+                Stand::Gone => Err(Failure::unproven("the copy is gone")),
+            }
+        })
+        .await
+    }
+
+    async fn exchanged(&self, snapshot: &Snapshot, evidence: &[Value]) -> Result<Exchange, Failure> {
+        let (snapshot, evidence) = (snapshot.clone(), evidence.to_vec());
+        self.work(Turn::Shared, soon(), move |places| exchange::exchanged(places, &snapshot, &evidence)).await
+    }
+}
+
+#[async_trait]
+impl MutateCopies for Sqlite {
+    async fn take(&self, id: &str, call: &CallCtx) -> Result<Snapshot, Failure> {
+        let (id, exclusive) = (id.to_owned(), self.exclusive);
+        self.call(Turn::Shared, call, move |places, call| standby::take(places, &id, exclusive, call)).await
+    }
+
+    async fn refresh(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
+        let (snapshot, exclusive) = (snapshot.clone(), self.exclusive);
+        self.call(Turn::Alone, call, move |places, call| standby::refresh(places, &snapshot, exclusive, call)).await
+    }
+
+    async fn exchange(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Restored, Failure> {
+        if !self.exclusive {
+            return Err(Failure::denied("the site does not say that the database belongs to this product alone (`exclusive`)"));
+        }
+        let snapshot = snapshot.clone();
+        let runtime = Handle::current();
+        self.call(Turn::Alone, call, move |places, call| {
+            exchange::exchange(places, &snapshot, call, |evidence| runtime.block_on(call.evidence(evidence)))
+        })
+        .await
+    }
+
+    async fn discard(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<u64, Failure> {
+        let snapshot = snapshot.clone();
+        self.call(Turn::Alone, call, move |places, _| standby::discard(places, &snapshot)).await
+    }
+}
+
+#[async_trait]
+impl Observe for Sqlite {
+    async fn activity(&self, call: &CallCtx) -> Result<Vec<Session>, Failure> {
+        self.call(Turn::Shared, call, |places, _| query::activity(places)).await
+    }
+
+    async fn query(&self, sql: &str, call: &CallCtx) -> Result<Vec<Vec<String>>, Failure> {
+        let sql = sql.to_owned();
+        self.call(Turn::Shared, call, move |places, call| query::query(places, &sql, call)).await
+    }
+
+    async fn fenced(&self) -> Result<bool, Failure> {
+        self.work(Turn::Shared, soon(), fence::fenced).await
+    }
+}
+
+#[async_trait]
+impl Mutate for Sqlite {
+    async fn fence(&self, within: Duration, call: &CallCtx) -> Result<(), Failure> {
+        self.call(Turn::Alone, call, move |places, call| fence::raise(places, within, call)).await
+    }
+
+    async fn unfence(&self, call: &CallCtx) -> Result<(), Failure> {
+        self.call(Turn::Alone, call, fence::lift).await
+    }
+
+    async fn execute(&self, sql: &str, call: &CallCtx) -> Result<u64, Failure> {
+        let sql = sql.to_owned();
+        self.call(Turn::Shared, call, move |places, call| query::execute(places, &sql, call)).await
+    }
+}

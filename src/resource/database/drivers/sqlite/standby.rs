@@ -1,0 +1,322 @@
+//! Stand-by copies: made while the product serves, brought up to date under the fence, thrown away.
+use super::{
+    connection,
+    files::{self, Kind},
+    fingerprint::fingerprint,
+    exchange::possible,
+    held::{Held, Hold, hold},
+    places::{Copy, Live, Places},
+    proof::{self, Look, Proof, Stand, prove, stand},
+};
+use crate::resource::{
+    CallCtx, Failure,
+    copies::{Fingerprint, Snapshot},
+};
+use rusqlite::{
+    Connection,
+    backup::{Backup, StepResult},
+};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+pub fn take(places: &Places, id: &str, exclusive: bool, call: &CallCtx) -> Result<Snapshot, Failure> {
+    let live = places.live()?;
+    let copy = places.make_copy(id)?;
+    if matches!(stand(&copy, Some(&live))?, Stand::Live { .. }) {
+        return Err(Failure::conflict("this snapshot is live; what was live before it is still kept aside"));
+    }
+    if exclusive {
+        possible(&live)?;
+        can_exchange(&copy)?;
+    }
+    let made = make(&live, &copy, call);
+    if made.is_err() {
+        // Nobody can use a copy that is not proven, and it takes room.
+        let _ = remove_all(&copy);
+        places.tidy();
+    }
+    let fingerprint = made?;
+    snapshot(id, &copy, fingerprint.count(), fingerprint, "full compare")
+}
+
+fn snapshot(id: &str, copy: &Copy, copied: u64, fingerprint: Fingerprint, detector: &str) -> Result<Snapshot, Failure> {
+    let path = copy.standby();
+    Ok(Snapshot {
+        id: id.to_owned(),
+        bytes: path.metadata().map_err(|e| files::told("look at the copy", e))?.len(),
+        place: path.to_string_lossy().into_owned(),
+        method: "stand-by".to_owned(),
+        proven: true,
+        fingerprint,
+        copied,
+        detector: detector.to_owned(),
+    })
+}
+
+/// Copies and compares inside one read transaction of the source, so both see the same moment, whatever the product writes
+/// meanwhile. In WAL mode writers go on, and what they write stays in the WAL until the transaction ends. In the other
+/// journal modes a reader keeps commits waiting; that is how they work, and the price of a copy of one moment.
+fn make(live: &Live, copy: &Copy, call: &CallCtx) -> Result<Fingerprint, Failure> {
+    let source = connection::looking(&live.path, call).map_err(connection::unproven)?;
+    source.execute_batch("BEGIN").and_then(|()| tables_seen(&source)).map_err(connection::unproven)?;
+    let pages: u64 = pragma(&source, "page_count")?;
+    let page_size: u64 = pragma(&source, "page_size")?;
+    has_room(&copy.folder, pages * page_size, &copy.standby())?;
+    clear(copy)?;
+
+    let path = copy.standby();
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| files::told("make the copy", e))?;
+    let mut target = connection::writing(&path, call).map_err(connection::told)?;
+    // What breaks off here is thrown away as a whole, and the file is made durable at the end.
+    target
+        .execute_batch("PRAGMA locking_mode = exclusive; PRAGMA journal_mode = off; PRAGMA synchronous = off")
+        .map_err(connection::told)?;
+    copy_pages(&source, &mut target, page_size, call)?;
+    target.close().map_err(|(_, e)| connection::told(e))?;
+    let expected = fingerprint(&source, "reading the database", call).map_err(connection::unproven)?;
+    drop(source);
+
+    files::dress(&path, &live.path)?;
+    durable(&path)?;
+    prove(copy, Some(&expected), call)
+}
+
+/// The first read is what starts the transaction.
+fn tables_seen(source: &Connection) -> rusqlite::Result<()> {
+    source.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map(|_: i64| ())
+}
+
+fn pragma(connection: &Connection, name: &str) -> Result<u64, Failure> {
+    connection.pragma_query_value(None, name, connection::number).map_err(connection::unproven)
+}
+
+fn copy_pages(source: &Connection, target: &mut Connection, page_size: u64, call: &CallCtx) -> Result<(), Failure> {
+    const STEP: i32 = 1_024;
+    let backup = Backup::new(source, target).map_err(connection::told)?;
+    loop {
+        let step = backup.step(STEP).map_err(connection::unproven)?;
+        let progress = backup.progress();
+        let bytes = |pages: i32| u64::try_from(pages).unwrap_or_default() * page_size;
+        call.progress("copying", bytes(progress.pagecount - progress.remaining), bytes(progress.pagecount));
+        match step {
+            StepResult::Done => return Ok(()),
+            _ if Instant::now() >= call.deadline => return Err(Failure::timed_out("copying took longer than its time")),
+            StepResult::Busy | StepResult::Locked => std::thread::sleep(Duration::from_millis(20)),
+            _ => {}
+        }
+    }
+}
+
+/// Counts what the present copy takes as free, because it gives way.
+fn has_room(folder: &Path, bytes: u64, present: &Path) -> Result<(), Failure> {
+    // Some reserve, for the product goes on writing to the same disk.
+    let needed = bytes + bytes / 20 + (4 << 20);
+    let free = files::room(folder)? + present.symlink_metadata().map_or(0, |file| file.blocks() * 512);
+    if free < needed {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        return Err(Failure::failed(format!("a copy needs {} MiB, and {} MiB are free", mib(needed), mib(free))));
+    }
+    Ok(())
+}
+
+fn durable(path: &Path) -> Result<(), Failure> {
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| files::told("make the copy durable", e))?;
+    files::sync_parents(&[path])
+}
+
+/// Tries on two files of no meaning, so that a rollback does not find out.
+fn can_exchange(copy: &Copy) -> Result<(), Failure> {
+    let (one, other) = (copy.folder.join("one"), copy.folder.join("other"));
+    let made = File::create(&one).and_then(|_| File::create(&other));
+    let result = made.map_err(|e| files::told("make a file", e)).and_then(|_| files::exchange(&one, &other));
+    files::remove(&one)?;
+    files::remove(&other)?;
+    result
+}
+
+/// Brings a stand-by up to date with what is live.
+///
+/// When nobody else can write, every byte of both files is compared and the pages that differ are copied: no counter or file
+/// time has to be believed. That is sound in WAL mode too, because the WAL was taken into the file before. When the database
+/// is in use, a new copy is made as in `take`.
+pub fn refresh(places: &Places, snapshot: &Snapshot, exclusive: bool, call: &CallCtx) -> Result<Snapshot, Failure> {
+    let live = places.live()?;
+    let copy = places.copy_of(snapshot)?;
+    let by = match stand(&copy, Some(&live))? {
+        Stand::By(path) => path,
+        Stand::Live { .. } => return Err(Failure::conflict("the copy was exchanged and is live now")),
+        Stand::Gone => return take(places, &snapshot.id, exclusive, call),
+    };
+    if by != copy.standby() {
+        files::put(&by, &copy.standby())?;
+        files::sync_folder(&copy.folder)?;
+    }
+    let held = match hold(&live.path, call)? {
+        Hold::Held(held) => held,
+        Hold::Busy => return take(places, &snapshot.id, exclusive, call),
+        Hold::Damaged(words) => return Err(Failure::unproven(words)),
+    };
+    held.clear_sides()?;
+    by_pages(&live, held, &copy, snapshot, call)
+}
+
+fn by_pages(live: &Live, held: Held, copy: &Copy, old: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
+    let told = |e| files::told("compare copy and database", e);
+    let path = copy.standby();
+    // Closing this descriptor gives up the lock, so it is closed together with the connection.
+    let source = (File::open(&live.path).map_err(told)?, held);
+    let target = OpenOptions::new().read(true).write(true).open(&path).map_err(told)?;
+    let pages = Pages { source: &source.0, target: &target, page: page_size(&source.0).map_err(told)?, call };
+
+    let proven = Proof::of(copy).filter(|proof| Look::at(&path).is_ok_and(|look| proof.look == look));
+    if let Some(proof) = proven
+        && proof.fingerprint == old.fingerprint
+        && pages.differing(|_, _| Ok(Go::Stop)).map_err(told)? == 0
+    {
+        return snapshot(&old.id, copy, 0, proof.fingerprint, DETECTOR);
+    }
+    let size = source.0.metadata().map_err(told)?.len();
+    has_room(&copy.folder, size, &path)?;
+    // From here until it is proven again the stand-by is none.
+    Proof::withdraw(copy)?;
+    let write = |page: &[u8], at| target.write_all_at(page, at).map(|()| Go::On);
+    let copied = pages.differing(write).map_err(|e| files::told("bring the copy up to date", e))?;
+    target.set_len(size).map_err(told)?;
+    files::dress(&path, &live.path)?;
+    target.sync_all().map_err(told)?;
+    files::sync_folder(&copy.folder)?;
+
+    proof::forget(&path);
+    if pages.differing(|_, _| Ok(Go::Stop)).map_err(told)? != 0 {
+        return Err(Failure::unproven("the copy does not keep what is written to it"));
+    }
+    drop(target);
+    // Byte for byte the same, so what the copy holds is what the database holds.
+    let fingerprint = prove(copy, None, call)?;
+    drop(source);
+    snapshot(&old.id, copy, copied, fingerprint, DETECTOR)
+}
+
+pub const DETECTOR: &str = "page difference";
+
+struct Pages<'a> {
+    source: &'a File,
+    target: &'a File,
+    page: usize,
+    call: &'a CallCtx,
+}
+
+enum Go {
+    On,
+    Stop,
+}
+
+impl Pages<'_> {
+    /// Calls for each page of the source that the target does not have, and counts them; a target that is longer counts too.
+    fn differing(&self, mut each: impl FnMut(&[u8], u64) -> io::Result<Go>) -> io::Result<u64> {
+        const CHUNK: usize = 1 << 20;
+        let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
+        let total = self.source.metadata()?.len();
+        let (mut at, mut count) = (0, u64::from(self.target.metadata()?.len() > total));
+        while at < total {
+            if Instant::now() >= self.call.deadline {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "its time is over"));
+            }
+            let length = fill(self.source, &mut ours, at)?;
+            let known = fill(self.target, &mut theirs, at)?;
+            if length == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if ours[..length] != theirs[..known] {
+                for (i, page) in ours[..length].chunks(self.page).enumerate() {
+                    let begin = i * self.page;
+                    if theirs[..known].get(begin..begin + page.len()) != Some(page) {
+                        count += 1;
+                        if matches!(each(page, at + begin as u64)?, Go::Stop) {
+                            return Ok(count);
+                        }
+                    }
+                }
+            }
+            at += length as u64;
+            self.call.progress("comparing pages", at, total);
+        }
+        Ok(count)
+    }
+}
+
+fn fill(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// From the header; an empty database has none.
+fn page_size(file: &File) -> io::Result<usize> {
+    let mut header = [0; 18];
+    let read = fill(file, &mut header, 0)?;
+    let size = usize::from(u16::from_be_bytes([header[16], header[17]]));
+    Ok(match size {
+        1 => 65_536,
+        512.. if read == header.len() => size,
+        _ => 4_096,
+    })
+}
+
+/// Frees stand-by and aside of a snapshot. Bytes that became free.
+pub fn discard(places: &Places, snapshot: &Snapshot) -> Result<u64, Failure> {
+    let copy = places.copy_of(snapshot)?;
+    let live = places.live().ok();
+    for path in [copy.standby(), copy.aside()] {
+        if let (Ok(Kind::File(file)), Some(live)) = (Kind::of(&path), &live)
+            && (file.dev(), file.ino()) == (live.file.dev(), live.file.ino())
+        {
+            return Err(Failure::conflict("the live file and the copy are one and the same file"));
+        }
+    }
+    let bytes = remove_all(&copy)?;
+    places.tidy();
+    Ok(bytes)
+}
+
+fn remove_all(copy: &Copy) -> Result<u64, Failure> {
+    let bytes = clear(copy)?;
+    match std::fs::remove_dir(&copy.folder) {
+        Ok(()) => files::sync_parents(&[&copy.folder])?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        // Somebody has put something there; it is not ours to remove.
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => files::sync_folder(&copy.folder)?,
+        Err(e) => return Err(files::told("remove the folder of the copy", e)),
+    }
+    Ok(bytes)
+}
+
+fn clear(copy: &Copy) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    // The proof goes first: what is left of a snapshot in between must not look proven.
+    Proof::withdraw(copy)?;
+    for path in copy.all() {
+        let size = path.symlink_metadata().map_or(0, |file| file.blocks() * 512);
+        if files::remove(&path)? {
+            bytes += size;
+        }
+    }
+    Ok(bytes)
+}
