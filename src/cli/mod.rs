@@ -8,6 +8,7 @@ mod exit;
 mod init;
 mod inspect;
 mod shop;
+mod supervise;
 pub mod ui;
 
 pub use exit::{Exit, Refused};
@@ -62,6 +63,8 @@ commands! {
     /// The product of the demo
     #[command(hide = true)]
     Shop(shop),
+    #[command(hide = true)]
+    Supervise(supervise),
 }
 
 impl Cli {

@@ -4,6 +4,7 @@ mod call;
 pub mod copies;
 pub mod holders;
 mod http;
+pub mod process;
 mod rights;
 mod verdict;
 

@@ -7,6 +7,9 @@ use crate::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use std::time::Duration;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Serialize)]
 pub struct GetStatus {
@@ -42,11 +45,21 @@ impl Operation for Start {
     async fn execute(&self, service: &Mutator, call: &CallCtx) -> Result<(), Failure> {
         service.start(call).await
     }
-    async fn reconcile(&self, service: &Observer, _: &[Value], _: &CallCtx) -> Result<Reconciled<()>, Failure> {
-        Ok(match service.status().await? {
-            Status::Running => Reconciled::Done(()),
-            _ => Reconciled::NotDone,
-        })
+    async fn reconcile(&self, service: &Observer, _: &[Value], call: &CallCtx) -> Result<Reconciled<()>, Failure> {
+        loop {
+            return Ok(match service.status().await? {
+                Status::Running => Reconciled::Done(()),
+                Status::Stopped | Status::Failed => Reconciled::NotDone,
+                Status::Starting if call.remaining().is_zero() => {
+                    Reconciled::Unknown(format!("`{}` is still starting", self.service))
+                }
+                // What was begun goes on without the call.
+                Status::Starting => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+            });
+        }
     }
 }
 
@@ -69,11 +82,18 @@ impl Operation for Stop {
     async fn execute(&self, service: &Mutator, call: &CallCtx) -> Result<(), Failure> {
         service.stop(call).await
     }
-    async fn reconcile(&self, service: &Observer, _: &[Value], _: &CallCtx) -> Result<Reconciled<()>, Failure> {
-        Ok(match service.status().await? {
-            Status::Stopped | Status::Failed => Reconciled::Done(()),
-            _ => Reconciled::NotDone,
-        })
+    async fn reconcile(&self, service: &Observer, _: &[Value], call: &CallCtx) -> Result<Reconciled<()>, Failure> {
+        loop {
+            let ended = matches!(service.status().await?, Status::Stopped | Status::Failed);
+            if ended && service.processes().await?.is_empty() {
+                return Ok(Reconciled::Done(()));
+            }
+            if call.remaining().is_zero() {
+                return Ok(Reconciled::NotDone);
+            }
+            // It was told, and may be about to end.
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 }
 

@@ -1,4 +1,6 @@
 //! Services: what runs, what it says in its log.
+pub mod drivers;
+
 use super::{CallCtx, Failure, Kind, ResourceId};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -66,9 +68,8 @@ pub type Mutator = dyn Mutate;
 #[async_trait]
 pub trait Observe: Send + Sync {
     async fn status(&self) -> Result<Status, Failure>;
-    /// The end of the log as it is now.
-    async fn mark(&self) -> Result<Mark, Failure>;
-    /// Lines since the mark that contain any of `texts`, at most `MAX_LINES` and `MAX_LINE_BYTES`.
+    /// Lines since the mark that contain any of `texts`, at most `MAX_LINES` and `MAX_LINE_BYTES`,
+    /// oldest first. `inconclusive` when not all of them can be told any more.
     async fn search(&self, since: &Mark, texts: &[String]) -> Result<Vec<String>, Failure>;
     /// The process ids that belong to it now; for its own CPU and memory.
     async fn processes(&self) -> Result<Vec<i32>, Failure>;
@@ -79,6 +80,8 @@ pub trait Mutate: Send + Sync {
     async fn start(&self, call: &CallCtx) -> Result<(), Failure>;
     async fn stop(&self, call: &CallCtx) -> Result<(), Failure>;
     async fn reload(&self, call: &CallCtx) -> Result<(), Failure>;
+    /// The end of the log as it is now. What was written before is on disk when it returns.
+    async fn mark(&self, call: &CallCtx) -> Result<Mark, Failure>;
 }
 
 pub struct Service;

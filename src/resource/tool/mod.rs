@@ -1,4 +1,6 @@
 //! Command lines that the site fixed.
+pub mod drivers;
+
 use super::{CallCtx, Failure, Kind, ResourceId};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};

@@ -1,3 +1,5 @@
 //! What several subjects need.
+pub mod bench;
+pub mod call;
 pub mod guests;
 pub mod packages;

@@ -1,0 +1,203 @@
+//! A command line without a shell. A guard runs it (see `guard`), so that nothing of it goes on when nobody waits any more.
+use super::{
+    super::{MAX_OUTPUT, Mutate, Observe, Section},
+    guard::{GRACE, Order, Report},
+};
+use crate::resource::{
+    CallCtx, Failure,
+    process::{Collected, Helper, Identity, Program, Redaction, blocking, bounded, end, marked},
+};
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use std::{
+    ffi::OsStr,
+    future::pending,
+    io,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::{interval, sleep_until},
+};
+
+/// The variable by which everything that a run of a tool has started is found, its guard included.
+const MARK: &str = "BACKOUT_KEY";
+/// How much longer than Backout the guard waits before it ends the tool by itself.
+const MARGIN: Duration = Duration::from_secs(10);
+const LAST_LINES: usize = 10;
+
+pub struct Command {
+    name: String,
+    section: Section,
+    executable: PathBuf,
+    redaction: Redaction,
+    /// Runs of different sites on one machine may have the same number.
+    site: String,
+}
+
+impl Command {
+    pub fn new(name: &str, section: &Section, executable: PathBuf) -> Self {
+        let mut site = Sha256::new();
+        site.update(section.dir.as_os_str().as_encoded_bytes());
+        for argument in &section.run {
+            site.update([0]);
+            site.update(argument);
+        }
+        Self {
+            name: name.to_owned(),
+            section: section.clone(),
+            executable,
+            redaction: Redaction::new(&section.env),
+            site: site.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+
+    fn mark(&self, key: &str) -> String {
+        format!("{}/{}/{key}", self.site, self.name)
+    }
+
+    fn find(&self, key: &str) -> impl Fn() -> io::Result<Vec<Identity>> + Clone + Send + 'static {
+        let mark = self.mark(key);
+        move || marked(MARK, &mark)
+    }
+
+    /// What a run under this key has left, because its guard was killed or has not finished yet.
+    async fn end_leftovers(&self, call: &CallCtx) -> Result<(), Failure> {
+        let unseen = |e: io::Error| Failure::failed(format!("what runs of it cannot be seen: {e}"));
+        match end(self.find(&call.key), GRACE, call.deadline).await.map_err(unseen)? {
+            Ok(()) => Ok(()),
+            Err(left) => {
+                let left: Vec<String> = left.iter().map(|process| process.pid.to_string()).collect();
+                Err(Failure::timed_out(format!("an earlier run of it cannot be ended: process {}", left.join(", "))))
+            }
+        }
+    }
+
+    fn failed(&self, how: &str, outputs: [&Collected; 2]) -> Failure {
+        let mut text = format!("`{}` {how}", self.name);
+        for (what, output) in [("standard error", outputs[1]), ("standard output", outputs[0])] {
+            let lines = output.last_lines(LAST_LINES, &self.redaction);
+            if !lines.is_empty() {
+                text.push_str(&format!("; the last of its {what}: {}", bounded(&lines.join(" | "), 2000)));
+            }
+        }
+        Failure::failed(text)
+    }
+}
+
+#[async_trait]
+impl Observe for Command {
+    async fn running(&self, key: &str) -> Result<bool, Failure> {
+        let found = blocking(self.find(key)).await?;
+        Ok(!found.map_err(|e| Failure::failed(format!("what runs of it cannot be seen: {e}")))?.is_empty())
+    }
+}
+
+#[async_trait]
+impl Mutate for Command {
+    async fn run(&self, call: &CallCtx) -> Result<String, Failure> {
+        self.end_leftovers(call).await?;
+        let failed = |e: io::Error| Failure::failed(format!("`{}` cannot be run: {e}", self.name));
+        let mark = self.mark(&call.key);
+        let Section { run, dir, env, user, .. } = &self.section;
+        let order = Order {
+            program: Program::new(run, dir, env, user.as_deref(), (MARK, &mark))?,
+            limit: call.remaining() + MARGIN,
+        };
+        let output = [Stdio::piped(), Stdio::piped()];
+        let arguments = [OsStr::new("tool")];
+        // From here on a dropped future hangs up, and the guard ends what it has started.
+        let mut guard =
+            Helper::start(&self.executable, &arguments, Some((MARK, &mark)), &order, output).await.map_err(failed)?;
+        let mut streams = [
+            Stream::new(guard.process.stdout.take().map(|s| Box::new(s) as _)),
+            Stream::new(guard.process.stderr.take().map(|s| Box::new(s) as _)),
+        ];
+        let (mut report, mut closed, mut late) = (None, None, false);
+        let mut news = interval(Duration::from_millis(250));
+        let mut told = String::new();
+        loop {
+            let [out, err] = &mut streams;
+            if closed.is_some() && !out.open() && !err.open() {
+                break;
+            }
+            tokio::select! {
+                () = out.read() => {}
+                () = err.read() => {}
+                answer = guard.report::<Report>(), if closed.is_none() => {
+                    if !matches!(answer, Ok(Some(_))) {
+                        closed = Some(Instant::now());
+                    }
+                    report = answer.unwrap_or(None).or(report);
+                }
+                // Everything is gone, so an output that is still open was handed to a stranger.
+                () = sleep_until((closed.unwrap_or(call.deadline) + GRACE).into()), if closed.is_some() => break,
+                () = sleep_until(call.deadline.into()), if !late => {
+                    late = true;
+                    guard.hang_up().await;
+                }
+                _ = news.tick() => {
+                    let last = [&*out, &*err].into_iter().max_by_key(|s| s.last).map(|s| &s.collected);
+                    let line = last.and_then(|c| c.last_lines(1, &self.redaction).pop()).unwrap_or_default();
+                    if !line.is_empty() && line != told {
+                        call.progress(&bounded(&line, 200), 0, 0);
+                        told = line;
+                    }
+                }
+            }
+        }
+        let _ = guard.process.wait().await;
+        let outputs = [&streams[0].collected, &streams[1].collected];
+        match report {
+            Some(Report::Ended { how: Some(how), .. }) if late => {
+                Err(Failure::timed_out(format!("`{}` did not end in its time, and was ended with {how}", self.name)))
+            }
+            Some(Report::Ended { how: Some(how), left }) if how.well() => {
+                if left > 0 {
+                    call.progress(&format!("ended {left} processes that `{}` had left behind", self.name), 0, 0);
+                }
+                Ok(outputs[0].text(&self.redaction))
+            }
+            Some(Report::Ended { how: Some(how), .. }) => Err(self.failed(&format!("failed with {how}"), outputs)),
+            Some(Report::Failed(why)) => Err(Failure::failed(format!("`{}` cannot be run: {why}", self.name))),
+            Some(Report::Ended { how: None, .. }) | None => {
+                // Its guard was killed, and the program with it; what that had started may go on.
+                self.end_leftovers(&CallCtx { deadline: Instant::now() + 2 * GRACE, ..call.clone() }).await?;
+                Err(self.failed("was ended, because its guard was", outputs))
+            }
+        }
+    }
+}
+
+/// One output of a tool. It is drained to its end, whatever is kept of it: a tool must not stand still.
+struct Stream {
+    source: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    buffer: Vec<u8>,
+    collected: Collected,
+    /// when it last said something
+    last: Option<Instant>,
+}
+
+impl Stream {
+    fn new(source: Option<Box<dyn AsyncRead + Send + Unpin>>) -> Self {
+        Self { source, buffer: vec![0; 16 << 10], collected: Collected::new(MAX_OUTPUT), last: None }
+    }
+
+    fn open(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Waits for ever when it is at its end.
+    async fn read(&mut self) {
+        let Some(source) = &mut self.source else { return pending().await };
+        match source.read(&mut self.buffer).await {
+            Ok(n @ 1..) => {
+                self.collected.push(&self.buffer[..n]);
+                self.last = Some(Instant::now());
+            }
+            _ => self.source = None,
+        }
+    }
+}
