@@ -115,7 +115,9 @@ capabilities! {
     backup,
     database,
     service,
+    logs,
     metrics,
     probe,
+    tool,
     approval,
 }

@@ -1,0 +1,4 @@
+//! Running what the site fixed.
+mod host;
+pub mod ops;
+pub use host::link;
