@@ -115,6 +115,7 @@ capabilities! {
     backup,
     database,
     service,
+    files,
     metrics,
     probe,
     approval,

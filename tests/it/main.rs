@@ -11,4 +11,5 @@ mod journal;
 mod package;
 mod site;
 mod support;
+mod tree;
 mod wit;
