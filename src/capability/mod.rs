@@ -116,6 +116,7 @@ capabilities! {
     database,
     service,
     logs,
+    files,
     metrics,
     probe,
     tool,

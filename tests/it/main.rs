@@ -14,4 +14,5 @@ mod service;
 mod site;
 mod support;
 mod tool;
+mod tree;
 mod wit;

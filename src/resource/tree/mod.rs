@@ -1,4 +1,7 @@
 //! Directory trees: configuration, program versions, the link that says which one is current.
+pub mod drivers;
+pub mod exclude;
+
 use super::{
     CallCtx, Failure, Kind,
     copies::{Copied, MutateCopies, ObserveCopies},
