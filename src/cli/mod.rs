@@ -1,15 +1,25 @@
 //! A file per subcommand: its arguments and what it does. `ui` alone writes to the terminal.
 mod allow;
+mod assess;
 mod check;
 mod columns;
+mod commit;
 mod completions;
 pub mod demo;
+mod ending;
 mod exit;
 mod init;
 mod inspect;
+mod lead;
+mod prepare;
+mod progress;
+mod rollback;
 mod shop;
 mod supervise;
 pub mod ui;
+mod unfence;
+mod upgrade;
+mod verify;
 
 pub use exit::{Exit, Refused};
 
@@ -58,6 +68,20 @@ commands! {
     Check(check),
     /// Grant a package the rights that it lacks, after asking
     Allow(allow),
+    /// Ask the script what may go wrong here and now
+    Assess(assess),
+    /// Make a restore point: proven copies and baselines
+    Prepare(prepare),
+    /// Assess, prepare, upgrade and verify; go back by itself when it fails
+    Upgrade(upgrade),
+    /// Bring the old version back
+    Rollback(rollback),
+    /// Test the product as it is now
+    Verify(verify),
+    /// End the way back and free the copies
+    Commit(commit),
+    /// Let applications into every database again
+    Unfence(unfence),
     /// Print a completion script for a shell
     Completions(completions),
     /// The product of the demo

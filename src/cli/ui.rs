@@ -27,12 +27,7 @@ pub fn interactive() -> bool {
 
 /// Asks on the terminal. Everything but a clear yes is a no, the end of the input too.
 pub fn confirm(question: &str) -> bool {
-    let mut err = io::stderr().lock();
-    let _ = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
-    let mut answer = String::new();
-    // A bounded line: what is pasted by mistake is no answer.
-    let read = io::stdin().lock().take(64).read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    matches!(ask(&format!("{question} [y/N] ")).to_lowercase().as_str(), "y" | "yes")
 }
 
 pub fn error(error: &anyhow::Error) {
@@ -62,4 +57,13 @@ pub fn log(verbose: u8) {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .try_init();
+}
+
+/// One bounded line from the terminal; empty at the end of the input.
+pub fn ask(question: &str) -> String {
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{question}").and_then(|()| err.flush());
+    let mut answer = String::new();
+    let _ = io::stdin().lock().take(200).read_line(&mut answer);
+    answer.trim().to_owned()
 }

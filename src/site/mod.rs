@@ -5,6 +5,7 @@ mod allow;
 mod check;
 pub mod first;
 mod grant;
+mod lend;
 mod limits;
 mod path;
 mod secret;

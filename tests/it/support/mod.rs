@@ -3,3 +3,4 @@ pub mod bench;
 pub mod call;
 pub mod guests;
 pub mod packages;
+pub mod shop;

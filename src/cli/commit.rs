@@ -1,0 +1,75 @@
+use super::{
+    Exit, Global, Refused,
+    lead::{self, Common},
+    ui,
+};
+use crate::{
+    journal::{Level, RunId},
+    report::text,
+    run::{
+        life_cycle::Outcome,
+        restore_point::{Point, State},
+    },
+};
+
+/// Ends the way back: frees the copies of a restore point and of older ones of the same package, and what was set aside.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The restore point: the number of the run that made it; the newest when it is left out
+    run: Option<RunId>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
+        lead::lead(global, self.common, async |lead| {
+            let points = lead.points()?;
+            let newest = points.iter().rfind(|p| match self.run {
+                Some(run) => p.run == run,
+                None => p.state != State::Committed,
+            });
+            let Some(newest) = newest else {
+                return Err(Refused::new("there is no restore point to commit").into());
+            };
+            if !matches!(
+                newest.last.1.as_deref(),
+                Some("upgraded" | "rolled-back" | "prepared" | "verified" | "unverified")
+            ) {
+                let why = format!("run {} did not come to a good end; its copies are the way out", newest.last.0);
+                return Err(Refused::new(why).hint("finish with `backout rollback` first").into());
+            }
+            let freed: Vec<Point> = points
+                .iter()
+                .filter(|p| p.package == newest.package && p.run <= newest.run && p.state != State::Committed)
+                .cloned()
+                .collect();
+            let bytes: u64 = freed.iter().map(Point::bytes).sum();
+            let aside: u64 = freed.iter().flat_map(|p| p.aside.values()).flat_map(|a| &a.lost).map(|l| l.rows).sum();
+            ui::say(&format!(
+                "{} of {}: {} is kept for good; the way back to {} ends. Copies: {}.",
+                if freed.len() == 1 { "1 restore point".to_owned() } else { format!("{} restore points", freed.len()) },
+                newest.package,
+                if newest.state == State::Restored { &newest.from_version } else { &newest.to_version },
+                if newest.state == State::Restored { &newest.to_version } else { &newest.from_version },
+                text::bytes(bytes),
+            ));
+            if aside > 0 {
+                ui::say(&format!("{aside} rows that were set aside go with them."));
+            }
+            if !lead.confirmed("Free them?").await? {
+                return Err(Refused::new("declined").into());
+            }
+            let run = lead.begin_without_script("commit", Some(newest))?;
+            let outcome = match run.discard(&freed).await {
+                Ok(freed) => {
+                    let bytes: u64 = freed.iter().map(|(_, bytes)| bytes).sum();
+                    run.say(Level::Info, format!("freed {}", text::bytes(bytes))).await?;
+                    Outcome::Committed
+                }
+                Err(error) => Outcome::Stopped(error.to_string()),
+            };
+            lead.end(&run, outcome).await
+        })
+    }
+}

@@ -1,0 +1,405 @@
+//! What the life-cycle commands have in common: from files to a run, from a run's end to an exit code.
+use super::{Exit, Global, Refused, ending, progress::Display, ui};
+use crate::{
+    gate::{Events, Quota},
+    journal::{Header, Reader, Recorded, RunId},
+    package::Package,
+    report,
+    resource::{
+        Failure, Resources,
+        run::{Approver, Facts},
+    },
+    run::{
+        self, LockError, Phase, Run, Setup,
+        life_cycle::{Outcome, Plans},
+        restore_point::{self, Point},
+    },
+    session::{Engine, Limits},
+    site::{self, Site},
+};
+use anyhow::Context;
+use std::{
+    collections::BTreeMap,
+    fs,
+    future::Future,
+    hash::{BuildHasher, Hasher, RandomState},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Arguments of every command that leads a run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// Do not ask before anything changes
+    #[arg(short, long)]
+    pub yes: bool,
+    /// An approval that was given beforehand: who approves in which role
+    #[arg(long, value_name = "ROLE=NAME")]
+    pub approve: Vec<String>,
+}
+
+/// A command that is about to lead a run.
+pub struct Lead {
+    pub global: Global,
+    pub common: Common,
+    pub site: Site,
+    events: Events,
+    cancel: CancellationToken,
+    display: Display,
+}
+
+/// Runs an async command with a runtime of its own, and with what stops it: Ctrl-C and SIGTERM at the next boundary in the
+/// journal, a lost terminal never.
+pub fn lead<F>(global: &Global, common: Common, command: impl FnOnce(Lead) -> F) -> anyhow::Result<Exit>
+where
+    F: Future<Output = anyhow::Result<Exit>>,
+{
+    let site = Site::load(&global.site)?;
+    make_private(&site.state)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let done = runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        stop_on_signals(cancel.clone())?;
+        let events = Events::default();
+        let display = Display::start(&events, global.verbose);
+        command(Lead { global: global.clone(), common, site, events, cancel, display }).await
+    });
+    // A question that nobody will answer any more still waits for its line.
+    runtime.shutdown_background();
+    done
+}
+
+fn stop_on_signals(cancel: CancellationToken) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("watch for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("watch for SIGHUP")?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                // A lost terminal stops nothing.
+                _ = hangup.recv() => continue,
+            }
+            if cancel.is_cancelled() {
+                ui::say("still finishing what must not be cut off");
+            } else {
+                ui::say("stopping as soon as it is safe");
+                cancel.cancel();
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The state folder holds the journal and what scripts kept: nobody else's business.
+fn make_private(state: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state)
+        .with_context(|| format!("make the state folder {}", state.display()))
+}
+
+/// Approvals that were given beforehand, else a question on the terminal.
+struct People {
+    given: BTreeMap<String, String>,
+    display: Display,
+}
+
+#[async_trait::async_trait]
+impl Approver for People {
+    async fn ask(&self, question: &str, role: &str) -> Result<String, Failure> {
+        if let Some(name) = self.given.get(role) {
+            return Ok(name.clone());
+        }
+        let (display, question, role) = (self.display.clone(), question.to_owned(), role.to_owned());
+        let asked = tokio::task::spawn_blocking(move || display.approval(&question, &role)).await;
+        match asked.map_err(|e| Failure::unavailable(e.to_string()))? {
+            Ok(Some(name)) => Ok(name),
+            Ok(None) => Err(Failure::denied("it was not approved")),
+            Err(error) => Err(Failure::unavailable(format!("nobody can be asked: {error}"))),
+        }
+    }
+}
+
+impl Lead {
+    fn journal(&self) -> PathBuf {
+        self.site.state.join("journal.db")
+    }
+
+    /// Everything that the journal knows of restore points; none without a journal.
+    pub fn points(&self) -> anyhow::Result<Vec<Point>> {
+        let path = self.journal();
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        Ok(restore_point::points(&Reader::open(&path)?.since(0)?))
+    }
+
+    /// The package that was named, or the one that the restore point was made with.
+    pub fn package(&self, named: Option<&Path>, point: Option<&Point>) -> anyhow::Result<Package> {
+        match (named, point) {
+            (Some(path), _) => Ok(Package::open(path)?),
+            (None, Some(point)) => Ok(Package::open(&self.kept_package(&point.digest))
+                .with_context(|| format!("open the package that run {} kept", point.run))?),
+            (None, None) => Err(Refused::new("no package is named, and there is no restore point that would name one")
+                .hint("name the package's folder")
+                .into()),
+        }
+    }
+
+    fn kept_package(&self, digest: &str) -> PathBuf {
+        self.site.state.join("packages").join(digest.trim_start_matches("sha256:"))
+    }
+
+    /// Keeps the package with the restore point, so that there is a way back even when the vendor's folder is gone.
+    fn keep_package(&self, package: &Package) -> anyhow::Result<()> {
+        let kept = self.kept_package(&package.digest);
+        if kept.exists() || package.dir == kept {
+            return Ok(());
+        }
+        let folder = self.site.state.join("packages");
+        fs::create_dir_all(&folder)?;
+        let staging = tempfile::tempdir_in(&folder)?;
+        copy(package, staging.path()).context("keep the package beside the journal")?;
+        match fs::rename(staging.keep(), &kept) {
+            Err(error) if !kept.exists() => Err(error).context("keep the package beside the journal"),
+            _ => Ok(fs::File::open(&folder)?.sync_all()?),
+        }
+    }
+
+    /// Site against package: nothing starts while a right is missing.
+    pub fn lend(&self, package: &Package) -> anyhow::Result<Resources> {
+        self.site.check(package).refuse(package)?;
+        Ok(self.site.lend(package)?)
+    }
+
+    /// Begins the run of a script.
+    pub fn begin(
+        &self,
+        command: &str,
+        package: &Package,
+        resources: Resources,
+        point: Option<&Point>,
+    ) -> anyhow::Result<Run> {
+        let engine = Engine::new(&self.site.state.join("cache"))?;
+        let script = engine.load(&package.script).map_err(|e| Refused::new(e.to_string()))?;
+        let from_version = match point {
+            Some(point) => point.from_version.clone(),
+            None => self.site.installed_version()?.unwrap_or_default(),
+        };
+        if point.is_none() {
+            self.site.upgradable(package)?;
+            self.keep_package(package)?;
+        }
+        let facts = Facts {
+            package: package.manifest.name.clone(),
+            version: package.manifest.version.to_string(),
+            from_version: from_version.clone(),
+            to_version: package.manifest.version.to_string(),
+            settings: self.site.settings(package)?,
+            payloads: package.payloads.clone(),
+        };
+        let header = Header {
+            package: facts.package.clone(),
+            version: facts.version.clone(),
+            digest: package.digest.clone(),
+            from_version,
+            to_version: facts.to_version.clone(),
+            ..self.header(command, &resources, point)
+        };
+        let memory = point.map(Point::memory).unwrap_or_default();
+        self.start(Setup {
+            header,
+            facts,
+            memory,
+            resources,
+            script: Some(script),
+            limits: limits(&self.site.limits),
+            approver: self.people(),
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        })
+    }
+
+    /// Begins a run of the host alone.
+    pub fn begin_without_script(&self, command: &str, point: Option<&Point>) -> anyhow::Result<Run> {
+        let resources = self.site.everything()?;
+        let mut header = self.header(command, &resources, point);
+        if let Some(point) = point {
+            header.package = point.package.clone();
+            header.from_version = point.from_version.clone();
+            header.to_version = point.to_version.clone();
+        }
+        self.start(Setup {
+            header,
+            facts: Facts::default(),
+            memory: point.map(Point::memory).unwrap_or_default(),
+            resources,
+            script: None,
+            limits: Limits::default(),
+            approver: self.people(),
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        })
+    }
+
+    fn start(&self, setup: Setup) -> anyhow::Result<Run> {
+        Run::begin(&self.site.state, setup).map_err(|error| match error {
+            run::Error::Lock(LockError::Held { .. }) => {
+                Refused::new(error.to_string()).hint("wait for that run, or stop it with Ctrl-C").into()
+            }
+            other => anyhow::Error::new(other),
+        })
+    }
+
+    fn header(&self, command: &str, resources: &Resources, point: Option<&Point>) -> Header {
+        let databases = resources.database.0.values().map(|l| &l.id);
+        let trees = resources.tree.0.values().map(|l| &l.id);
+        let services = resources.service.0.values().map(|l| &l.id);
+        let tools = resources.tool.0.values().map(|l| &l.id);
+        Header {
+            command: command.to_owned(),
+            site: self.site.digest.clone(),
+            host: sysinfo::System::host_name().unwrap_or_default(),
+            seed: RandomState::new().build_hasher().finish(),
+            backout: env!("CARGO_PKG_VERSION").to_owned(),
+            restore_point: point.map_or(0, |p| p.run),
+            holds: databases.chain(trees).chain(services).chain(tools).map(ToString::to_string).collect(),
+            ..Header::default()
+        }
+    }
+
+    fn people(&self) -> Arc<dyn Approver> {
+        let given = self.common.approve.iter().filter_map(|pair| pair.split_once('='));
+        let given = given.map(|(role, name)| (role.to_owned(), name.to_owned())).collect();
+        Arc::new(People { given, display: self.display.clone() })
+    }
+
+    /// Plans; a script that cannot even plan changes nothing. `None`: the run has ended.
+    pub async fn plans(&self, run: &Run, phases: &[Phase]) -> anyhow::Result<Result<Plans, Exit>> {
+        match run.plans(phases).await {
+            Ok(plans) => Ok(Ok(plans)),
+            Err(halt) => Ok(Err(self.end(run, run.before_anything(halt)).await?)),
+        }
+    }
+
+    /// A blocker refuses, and so does what is riskier than the site allows.
+    pub fn too_risky(&self, package: &Package, plans: &Plans) -> Option<String> {
+        const ORDER: [&str; 4] = ["low", "medium", "high", "blocker"];
+        let rank = |severity: &str| ORDER.iter().position(|s| *s == severity).unwrap_or(ORDER.len());
+        let most = self.site.allows(package).and_then(|allow| allow.require.max_risk);
+        let bar = rank(most.map_or("high", |most| most.as_str()));
+        let worst = plans.risks.iter().max_by_key(|r| rank(&r.severity)).filter(|r| rank(&r.severity) > bar)?;
+        Some(format!("a risk is too high: {} {}: {}", worst.severity, worst.subject, worst.detail))
+    }
+
+    /// Shows the plan and asks. `false`: nothing shall happen.
+    pub async fn agreed(&self, run: &Run, plans: &Plans, question: &str) -> anyhow::Result<bool> {
+        self.display.plan(run.header(), run.id(), plans);
+        self.confirmed(question).await
+    }
+
+    /// `--yes`, or a yes on the terminal. Without a terminal there is nobody to ask, which refuses.
+    pub async fn confirmed(&self, question: &str) -> anyhow::Result<bool> {
+        if self.common.yes {
+            return Ok(true);
+        }
+        let (display, question) = (self.display.clone(), question.to_owned());
+        tokio::select! {
+            answer = tokio::task::spawn_blocking(move || display.confirm(&question)) => answer?,
+            () = self.cancel.cancelled() => Ok(false),
+        }
+    }
+
+    /// Ends the run, writes its report, tells people where things stand.
+    pub async fn end(&self, run: &Run, outcome: Outcome) -> anyhow::Result<Exit> {
+        let (outcome, written) = run.finish(outcome).await;
+        let folder = self.site.state.join("runs").join(run.id().to_string());
+        let reported = self.report(run.id(), &folder);
+        self.display.finish();
+        if let Err(error) = &written {
+            ui::say(&format!("the end of the run could not be written: {error}"));
+        }
+        let report = reported.context("write the report")?;
+        if self.global.json {
+            ui::json(&report)?;
+        } else {
+            ui::result(&ending::text(&report, &folder));
+        }
+        Ok(match written {
+            Ok(()) => exit(&outcome),
+            Err(_) => Exit::Stopped,
+        })
+    }
+
+    /// The runs that made and used the restore point before this one: its copies are theirs.
+    fn earlier(&self, reader: &Reader, run: RunId) -> anyhow::Result<Vec<Recorded>> {
+        let point = reader.run(run)?.header.restore_point;
+        if point == 0 {
+            return Ok(Vec::new());
+        }
+        let mine = |r: &Recorded| r.run != run;
+        Ok(reader.since(point)?.into_iter().take_while(|r| r.run <= run).filter(mine).collect())
+    }
+
+    fn report(&self, run: RunId, folder: &Path) -> anyhow::Result<report::Report> {
+        let reader = Reader::open(&self.journal())?;
+        let report = report::Report::of(&reader.entries(run)?, &self.earlier(&reader, run)?);
+        fs::create_dir_all(folder)?;
+        for (name, text) in [("report.md", report::markdown(&report)), ("report.json", report::json(&report)?)] {
+            write_whole(&folder.join(name), &text).with_context(|| format!("write {name}"))?;
+        }
+        Ok(report)
+    }
+}
+
+/// The files that the digest covers, nothing else that lies in the folder.
+fn copy(package: &Package, to: &Path) -> io::Result<()> {
+    let files = package.manifest.payload.values().map(|path| &path.value);
+    for path in files.chain([&package.manifest.script.value, &PathBuf::from("package.toml")]) {
+        let copied = to.join(path);
+        fs::create_dir_all(copied.parent().unwrap_or(to))?;
+        fs::copy(package.dir.join(path), &copied)?;
+        fs::File::open(&copied)?.sync_all()?;
+    }
+    fs::File::open(to)?.sync_all()
+}
+
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    Ok(())
+}
+
+pub fn exit(outcome: &Outcome) -> Exit {
+    match outcome.ending().exit {
+        0 => Exit::Done,
+        3 => Exit::Refused,
+        4 => Exit::RolledBack,
+        6 => Exit::InDoubt,
+        10 => Exit::Findings,
+        _ => Exit::Stopped,
+    }
+}
+
+/// What the site does not limit otherwise is limited as it always is.
+fn limits(site: &site::Limits) -> Limits {
+    let usual = Limits::default();
+    let quota = Quota {
+        calls: site.host_calls.unwrap_or(usual.quota.calls),
+        log_bytes: site.log_bytes.unwrap_or(usual.quota.log_bytes),
+        store_bytes: site.store_bytes.unwrap_or(usual.quota.store_bytes),
+        wall: site.time.unwrap_or(usual.quota.wall),
+    };
+    Limits { memory: site.memory.unwrap_or(usual.memory), cpu: site.cpu.unwrap_or(usual.cpu), quota, ..usual }
+}

@@ -1,0 +1,34 @@
+use super::{
+    Exit, Global,
+    lead::{self, Common},
+};
+use crate::run::{Phase, life_cycle::Outcome};
+use std::path::PathBuf;
+
+/// Makes a restore point: proven copies and baselines. Changes nothing of the product.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The package: a folder with a package.toml
+    package: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
+        lead::lead(global, self.common, async |lead| {
+            let package = lead.package(Some(&self.package), None)?;
+            let resources = lead.lend(&package)?;
+            let run = lead.begin("prepare", &package, resources, None)?;
+            let plans = match lead.plans(&run, &[Phase::Prepare]).await? {
+                Ok(plans) => plans,
+                Err(exit) => return Ok(exit),
+            };
+            if !lead.agreed(&run, &plans, "Make the copies?").await? {
+                return lead.end(&run, Outcome::Refused("declined".into())).await;
+            }
+            let outcome = run.prepare(&plans).await;
+            lead.end(&run, outcome).await
+        })
+    }
+}

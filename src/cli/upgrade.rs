@@ -1,0 +1,38 @@
+use super::{
+    Exit, Global,
+    lead::{self, Common},
+};
+use crate::run::{Phase, life_cycle::Outcome};
+use std::path::PathBuf;
+
+/// Assesses, prepares, upgrades and verifies; goes back by itself when it fails.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The package: a folder with a package.toml
+    package: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
+        lead::lead(global, self.common, async |lead| {
+            let package = lead.package(Some(&self.package), None)?;
+            let resources = lead.lend(&package)?;
+            let run = lead.begin("upgrade", &package, resources, None)?;
+            let phases = [Phase::Prepare, Phase::Upgrade, Phase::Verify, Phase::Rollback];
+            let plans = match lead.plans(&run, &phases).await? {
+                Ok(plans) => plans,
+                Err(exit) => return Ok(exit),
+            };
+            if let Some(risk) = lead.too_risky(&package, &plans) {
+                return lead.end(&run, Outcome::Refused(risk)).await;
+            }
+            if !lead.agreed(&run, &plans, "Start? It can be taken back until you run `backout commit`.").await? {
+                return lead.end(&run, Outcome::Refused("declined".into())).await;
+            }
+            let outcome = run.upgrade(&plans).await;
+            lead.end(&run, outcome).await
+        })
+    }
+}

@@ -1,0 +1,34 @@
+use super::{
+    Exit, Global,
+    lead::{self, Common},
+};
+use crate::run::{Phase, restore_point::State};
+use std::path::PathBuf;
+
+/// Tests the product as it is now. What does not pass is a finding (exit code 10).
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The package; the one of the newest restore point when it is left out
+    package: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
+        lead::lead(global, self.common, async |lead| {
+            let points = lead.points()?;
+            let package = lead.package(self.package.as_deref(), points.last())?;
+            let mine = points.iter().rfind(|p| p.package == package.manifest.name && p.state != State::Committed);
+            let rolled_back = mine.is_some_and(|p| p.state == State::Restored);
+            let resources = lead.lend(&package)?;
+            let run = lead.begin("verify", &package, resources, mine)?;
+            let steps = match run.plan(Phase::Verify, rolled_back).await {
+                Ok(steps) => steps,
+                Err(halt) => return lead.end(&run, run.before_anything(halt)).await,
+            };
+            let outcome = run.verify(&steps, rolled_back).await;
+            lead.end(&run, outcome).await
+        })
+    }
+}
