@@ -13,6 +13,7 @@ pub mod failure;
 pub mod gate;
 pub mod journal;
 pub mod package;
+pub mod report;
 pub mod resource;
 pub mod run;
 pub mod session;

@@ -9,6 +9,8 @@ mod grants;
 mod guests;
 mod journal;
 mod package;
+mod report;
 mod site;
+mod story;
 mod support;
 mod wit;

@@ -1,0 +1,45 @@
+//! What happened in a run, for people and for machines: pure functions of its journal. Never sees a driver.
+//!
+//! `Report::of` reads entries into facts; Markdown and JSON say the same facts.
+mod down;
+mod facts;
+mod fold;
+mod half_way;
+mod left;
+mod markdown;
+pub mod news;
+mod standing;
+pub mod text;
+
+pub use facts::*;
+pub use markdown::markdown;
+
+/// The facts as one JSON document.
+pub fn json(report: &Report) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(report).map(|text| text + "\n")
+}
+
+/// The block for the terminal when people are needed: what is done, what is not, what is safe, what comes next.
+pub fn stopped(report: &Report) -> Option<String> {
+    let half_way = report.half_way.as_ref()?;
+    let head = match report.outcome() {
+        Some("in-doubt") => "■ IN DOUBT. People are needed who can look.",
+        Some(_) => "■ STOPPED half-way. People are needed.",
+        None => "■ NOT ENDED. It goes on, or was interrupted.",
+    };
+    let mut block = format!("{head}\n");
+    let mut part = |name: &str, lines: &[String]| {
+        for (n, line) in lines.iter().enumerate() {
+            block += &format!("  {:<10}  {line}\n", if n == 0 { name } else { "" });
+        }
+    };
+    part("done", &half_way.done);
+    part("NOT done", &half_way.not_done);
+    part("safe", &half_way.safe);
+    let next = half_way.next.iter().enumerate().map(|(n, todo)| match &todo.command {
+        Some(command) => format!("{}. {command}    {}", n + 1, todo.text),
+        None => format!("{}. {}", n + 1, todo.text),
+    });
+    part("next", &next.collect::<Vec<_>>());
+    Some(block)
+}
