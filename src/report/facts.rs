@@ -132,7 +132,8 @@ pub struct Check {
     pub millis: u64,
 }
 
-/// One metric through the run: the median before, and the last number that a check saw.
+/// One metric through the run: the median before, and the last number that a check saw. Numbers are parts of one,
+/// seconds, bytes, and things per second.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metric {
     pub resource: String,
@@ -140,6 +141,8 @@ pub struct Metric {
     pub before: Option<f64>,
     pub after_upgrade: Option<f64>,
     pub after_rollback: Option<f64>,
+    /// the unit in which people read it
+    pub unit: String,
     pub must: String,
 }
 

@@ -10,6 +10,7 @@ use super::{
     text,
 };
 use crate::{
+    condition::Unit,
     journal::{Ending, Entry, Header, Level, Place, Recorded, Request, Risk, RunId},
     resource::{
         Failure, Verdict,
@@ -213,10 +214,13 @@ impl Fold {
         let verdict = result.as_ref().ok().and_then(output::<Verdict>);
         if let (Some(verdict), true) = (&verdict, request.operation.starts_with("metrics.")) {
             for reading in &verdict.readings {
+                let unit = Unit::parse(&reading.unit);
+                let value = unit.map_or(reading.value, |unit| unit.canonical(reading.value));
                 let metric = self.metric(&request.resource, &reading.name);
+                metric.unit.clone_from(&reading.unit);
                 match (r.place.phase.as_str(), r.place.rolled_back) {
-                    (_, true) => metric.after_rollback = Some(reading.value),
-                    ("upgrade" | "verify", false) => metric.after_upgrade = Some(reading.value),
+                    (_, true) => metric.after_rollback = Some(value),
+                    ("upgrade" | "verify", false) => metric.after_upgrade = Some(value),
                     _ => {}
                 }
                 if !reading.must.is_empty() {
@@ -320,6 +324,7 @@ impl Fold {
                 before: None,
                 after_upgrade: None,
                 after_rollback: None,
+                unit: String::new(),
                 must: String::new(),
             });
             self.metrics.len() - 1

@@ -3,7 +3,10 @@ use super::{
     facts::{Attempt, Check, Deed, Line, Phase, Progress, Report, Step, Todo},
     news, text,
 };
-use crate::resource::{Area, Ruling};
+use crate::{
+    condition::Unit,
+    resource::{Area, Ruling},
+};
 use std::fmt::Write;
 
 pub fn markdown(report: &Report) -> String {
@@ -189,16 +192,19 @@ impl Page {
             return;
         }
         self.heading("Metrics before and after");
-        let shown = |value: Option<f64>, must: &str| value.map_or("–".to_owned(), |v| md(&text::measured(v, must)));
         let rows = report.metrics.iter().map(|m| {
-            let must = text::line(&m.must, 80);
+            let unit = Unit::parse(&m.unit);
+            let shown = |value: Option<f64>| match value {
+                Some(value) => md(&text::measured(unit.map_or(value, |unit| unit.of(value)), &m.unit)),
+                None => "–".to_owned(),
+            };
             [
                 md(&text::resource(&m.resource)),
                 md(&m.name),
-                shown(m.before, &must),
-                shown(m.after_upgrade, &must),
-                shown(m.after_rollback, &must),
-                md(&must),
+                shown(m.before),
+                shown(m.after_upgrade),
+                shown(m.after_rollback),
+                md(&m.must),
             ]
         });
         self.table(["metrics", "name", "before", "after the upgrade", "after the rollback", "must be"], rows);

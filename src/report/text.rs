@@ -110,9 +110,10 @@ pub fn number(value: f64) -> String {
     format!("{sign}{text}")
 }
 
-/// A number in the unit of what it is compared with: shares are percentages where the condition says so.
-pub fn measured(value: f64, must: &str) -> String {
-    if must.contains('%') { format!("{} %", number(value * 100.0)) } else { number(value) }
+/// A number and its unit: `7.1 %`, `121 ms`, `51.2/s`, `200`.
+pub fn measured(value: f64, unit: &str) -> String {
+    let gap = if unit.is_empty() || unit.starts_with('/') { "" } else { " " };
+    format!("{}{gap}{}", number(value), line(unit, 16))
 }
 
 /// `error-rate 7.1 % (must be < 1%)`
@@ -125,7 +126,7 @@ pub fn reading(reading: &Reading) -> String {
 
 /// `error-rate 7.1 %`
 pub fn plain_reading(reading: &Reading) -> String {
-    format!("{} {}", line(&reading.name, 80), measured(reading.value, &reading.must))
+    format!("{} {}", line(&reading.name, 80), measured(reading.value, &reading.unit))
 }
 
 /// After "must": `be < 1%`, `be 200`, `contain ready`.
@@ -206,8 +207,7 @@ mod tests {
                 "1000000000000000000"
             ]
         );
-        assert_eq!(measured(0.0714, "< 1%"), "7.14 %");
-        assert_eq!(measured(0.0714, "< 0.1"), "0.0714");
+        assert_eq!([measured(7.14, "%"), measured(51.2, "/s"), measured(200.0, "")], ["7.14 %", "51.2/s", "200"]);
     }
 
     #[test]

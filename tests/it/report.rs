@@ -166,7 +166,7 @@ fn a_rollback_of_its_own_knows_the_restore_point_of_the_upgrade() {
     let mut story = Story::of(13, header).after(&upgrade);
     story.planned("rollback", true, &story::rollback_plan());
     story.begin("rollback", true, "stop").service("stop", 2000).end(2010);
-    story.watch(Ruling::Passed, 0.001, "", 10);
+    story.watch(Ruling::Passed, 0.1, "", 10);
     // Written after the report was made.
     let mut later = Story::of(14, header_of_commit()).after(&story);
     let discard = json!({ "resource": "shop-prod", "snapshot": story::snapshot("12-orders", 1, 0, "", "", &[]) });

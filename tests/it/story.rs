@@ -63,8 +63,14 @@ pub fn request(operation: &str, class: &str, label: &str, resource: &str, reques
     }
 }
 
-pub fn verdict(area: Area, title: &str, result: Ruling, detail: &str, readings: &[(&str, f64, &str)]) -> Value {
-    let reading = |&(name, value, must): &(&str, f64, &str)| Reading { name: name.into(), value, must: must.into() };
+/// Readings: name, value, unit, what it must be.
+pub fn verdict(area: Area, title: &str, result: Ruling, detail: &str, readings: &[(&str, f64, &str, &str)]) -> Value {
+    let reading = |&(name, value, unit, must): &(&str, f64, &str, &str)| Reading {
+        name: name.into(),
+        value,
+        unit: unit.into(),
+        must: must.into(),
+    };
     let verdict = Verdict {
         area,
         title: title.into(),
@@ -207,7 +213,7 @@ impl Story {
             "/health answers",
             Ruling::Passed,
             "status was 200",
-            &[("status", 200.0, "= 200")],
+            &[("status", 200.0, "", "= 200")],
         );
         self.saw(
             request("probe.until", "observe", "shop", "probe:shop", json!({ "probe": "shop", "path": "/health" })),
@@ -217,7 +223,8 @@ impl Story {
     }
 
     pub fn watch(&mut self, result: Ruling, error_rate: f64, detail: &str, millis: u64) -> &mut Self {
-        let readings = [("error-rate", error_rate, "< 1%"), ("p95", 0.121, "<= 1.2 * baseline, here 142 ms")];
+        let readings =
+            [("error-rate", error_rate, "%", "< 1%"), ("p95", 121.0, "ms", "<= 1.2 * baseline, here 142 ms")];
         let seen =
             verdict(Area::Performance, "shop: error-rate < 1% and p95 <= 1.2 * baseline", result, detail, &readings);
         self.saw(
@@ -417,7 +424,7 @@ pub fn upgraded() -> Story {
     story.plans().wait(5000).prepare().close().install().start_new();
     story
         .begin("upgrade", false, "watch")
-        .watch(Ruling::Passed, 0.003, "held in 600 of 600 samples", 600_000)
+        .watch(Ruling::Passed, 0.3, "held in 600 of 600 samples", 600_000)
         .end(600_020);
     story.verify(false).ended("upgraded", 0, "");
     story
@@ -428,7 +435,7 @@ pub fn turning_back() -> Story {
     let mut story = Story::of(12, header("upgrade"));
     story.plans().wait(5000).prepare().close().install().start_new();
     let detail = "error-rate was 7.1 % (must be < 1%) in 40 of 40 samples";
-    story.begin("upgrade", false, "watch").watch(Ruling::Failed, 0.071, detail, 80_000);
+    story.begin("upgrade", false, "watch").watch(Ruling::Failed, 7.1, detail, 80_000);
     story.fail(Failure::failed(detail), 80_010);
     story.says(Level::Warn, &format!("rolling back, because upgrade/watch: {detail} (failed)"));
     story.planned("rollback", true, &rollback_plan());
