@@ -1,5 +1,6 @@
 //! The examples are built from source, and what is committed is what the source gives.
 use crate::support::guests::{self, Guest};
+use backout::package::Package;
 use std::{collections::BTreeSet, fs, path::Path};
 use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldId};
@@ -59,6 +60,22 @@ fn a_script_imports_the_world_and_nothing_but_wasi_beside_it() {
     assert!(world.iter().all(|name| python.contains(name)), "{python:#?}");
     let other: Vec<_> = python.iter().filter(|name| !world.contains(*name) && !name.starts_with("wasi:")).collect();
     assert!(other.is_empty(), "{other:#?}");
+}
+
+#[test]
+fn the_examples_are_packages_that_ask_for_the_same() {
+    let [rust, python] = [guests::rust_shop(), guests::python_shop()].map(|guest| {
+        let folder = tempfile::tempdir().unwrap();
+        guest.copy_to(folder.path());
+        fs::create_dir(folder.path().join("dist")).unwrap();
+        fs::write(folder.path().join("dist/shop-2.0.tar.zst"), "no matter what").unwrap();
+        let package = Package::open(folder.path()).unwrap();
+        assert_eq!(package.unneeded_imports(), Vec::<&str>::new());
+        let needs = package.manifest.needs.iter();
+        let needs: Vec<_> = needs.map(|n| format!("{} {} {:?} {}", n.kind, n.label, n.may, n.why)).collect();
+        (package.title(), package.manifest.about, format!("{:?}", package.manifest.settings.keys()), needs)
+    });
+    assert_eq!(rust, python);
 }
 
 fn imports(component: &[u8]) -> BTreeSet<String> {

@@ -1,10 +1,5 @@
 //! Scaffolded, yours to change: one table of steps serves both `plan` and `run`.
-wit_bindgen::generate!({
-    path: "../../wit",
-    world: "script",
-    pub_export_macro: true,
-    default_bindings_module: "crate::backout",
-});
+wit_bindgen::generate!({ path: "../../wit", world: "script", pub_export_macro: true });
 pub use backout::host::{types::*, *};
 pub use exports::backout::host::life_cycle::{Risk, Severity};
 

@@ -5,7 +5,7 @@ use backout::*;
 const HEALTHY: &str = "error-rate < 1% and p95 <= 5 * baseline";
 
 struct Shop;
-export!(Shop);
+export!(Shop with_types_in backout);
 
 impl Script for Shop {
     fn assess() -> Result<Vec<Risk>> {
@@ -47,7 +47,9 @@ impl Script for Shop {
                     let limits = "p95 < 500ms and errors < 1%";
                     probe::check_load("shop", "/orders", setting("clients"), setting("load"), limits)
                 }),
-                step("log-is-clean", "Nothing bad in the log", 1, || logs::check("shop", &strings(&["panic", "ERROR"]))),
+                step("log-is-clean", "Nothing bad in the log", 1, || {
+                    logs::check("shop", &strings(&["panic", "ERROR"]))
+                }),
             ]),
         }
     }

@@ -17,6 +17,16 @@ pub struct Guest {
     pub component: Vec<u8>,
 }
 
+impl Guest {
+    /// Manifest and component; payloads are for the caller to add.
+    pub fn copy_to(&self, folder: &Path) {
+        let script = folder.join(self.script);
+        fs::create_dir_all(script.parent().unwrap()).unwrap();
+        fs::copy(self.folder.join("package.toml"), folder.join("package.toml")).unwrap();
+        fs::write(script, &self.component).unwrap();
+    }
+}
+
 pub fn rust_shop() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();
     GUEST.get_or_init(|| {
@@ -95,7 +105,8 @@ pub fn component(module: &[u8]) -> Vec<u8> {
 /// What `cargo build --release --target wasm32-unknown-unknown` makes of the crate, wherever checkout, Cargo's folder and
 /// toolchain lie: paths of this machine are not in it.
 pub fn rust_module(folder: &Path, name: &str) -> Vec<u8> {
-    let target = target(name);
+    // One for all of them: what they are built with is built once.
+    let target = target("rust");
     let mut flags = vec![format!("--remap-path-prefix={}=/guest", folder.display())];
     for (path, name) in dependencies(folder) {
         flags.push(format!("--remap-path-prefix={}=/deps/{name}", path.display()));
