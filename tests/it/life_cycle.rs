@@ -1,6 +1,37 @@
 //! The life-cycle commands on the demo's product: real script, real service, real database, real trees.
-use crate::support::shop::Shop;
+use crate::support::{
+    bench::{PATIENCE, kill, wait_for},
+    shop::{Shop, edit},
+};
 use backout::cli::demo::releases::Version;
+use std::{fs, path::Path, process::Child, time::Instant};
+
+fn upgrade(shop: &Shop) -> Vec<String> {
+    vec!["upgrade".into(), "--yes".into(), shop.package().to_str().unwrap().into()]
+}
+
+#[track_caller]
+fn as_before(shop: &Shop, before: &backout::cli::demo::proof::Proof) {
+    assert_eq!(shop.proof().differences(before), [""; 0]);
+    assert_eq!(shop.version().as_deref(), Some("1.0.0"));
+}
+
+/// What lies beside the database and the trees for restore points.
+fn copies(shop: &Shop) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![shop.folder.path("srv")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("standby") || name.starts_with("aside") {
+                found.push(entry.path().display().to_string());
+            } else if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    found
+}
 
 #[test]
 fn a_bad_upgrade_goes_back_by_itself_and_everything_is_as_before() {
@@ -8,8 +39,29 @@ fn a_bad_upgrade_goes_back_by_itself_and_everything_is_as_before() {
     let before = shop.proof();
     let said = shop.expect(4, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
     assert!(said.contains("upgrade/watch"), "{said}");
-    assert_eq!(shop.proof().differences(&before), [""; 0]);
-    assert_eq!(shop.version().as_deref(), Some("1.0.0"));
+    as_before(&shop, &before);
+    // What 2.0 wrote is not lost, and not live.
+    let report = fs::read_to_string(shop.folder.path("state/runs/1/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let orders = report["restored"].as_array().unwrap().iter().find(|r| r["resource"] == "database:shop").unwrap();
+    let aside = rusqlite::Connection::open(orders["aside"].as_str().unwrap()).unwrap();
+    let count = |db: &rusqlite::Connection| -> i64 {
+        db.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap()
+    };
+    let live = rusqlite::Connection::open(shop.folder.database()).unwrap();
+    let lost: i64 = orders["lost"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|l| l["part"] == "orders")
+        .map(|l| l["rows"].as_i64().unwrap())
+        .sum();
+    assert_eq!(count(&aside) - count(&live), lost);
+    assert!(lost > 0, "customers wrote orders while 2.0 ran");
+    // There is nothing to go back to any more, and nothing happens.
+    let said = shop.expect(3, &["rollback", "--yes"]);
+    assert!(said.contains("no restore point"), "{said}");
+    as_before(&shop, &before);
 }
 
 #[test]
@@ -19,7 +71,184 @@ fn a_good_upgrade_can_be_taken_back_until_it_is_committed() {
     shop.expect(0, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
     assert_eq!(shop.version().as_deref(), Some("2.0.1"));
     assert_ne!(shop.proof().differences(&before), [""; 0]);
+    shop.expect(0, &["verify"]);
+    // The vendor's folder is gone, the way back is not.
+    fs::remove_dir_all(shop.package()).unwrap();
     shop.expect(0, &["rollback", "--yes"]);
-    assert_eq!(shop.version().as_deref(), Some("1.0.0"));
-    assert_eq!(shop.proof().differences(&before), [""; 0]);
+    as_before(&shop, &before);
+    shop.expect(0, &["verify"]);
+}
+
+#[test]
+fn commit_frees_the_copies_and_ends_the_way_back() {
+    let shop = Shop::running(Version::V2Good);
+    shop.expect(0, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
+    assert_ne!(copies(&shop), [""; 0]);
+    let upgraded = shop.proof();
+    // Nobody to ask, nothing is freed.
+    shop.expect(3, &["commit"]);
+    assert_ne!(copies(&shop), [""; 0]);
+    shop.expect(0, &["commit", "--yes"]);
+    assert_eq!(copies(&shop), [""; 0]);
+    shop.expect(3, &["rollback", "--yes"]);
+    shop.expect(3, &["rollback", "--yes", "--to", "1"]);
+    let orders_go_on = shop.proof().differences(&upgraded);
+    assert!(orders_go_on.iter().all(|line| !line.contains("app") && !line.contains("config")), "{orders_go_on:?}");
+    assert_eq!(shop.version().as_deref(), Some("2.0.1"));
+}
+
+#[test]
+fn assess_and_prepare_change_nothing_and_without_a_terminal_nothing_starts() {
+    let shop = Shop::running(Version::V2Bad);
+    let before = shop.proof();
+    let package = shop.package();
+    let package = package.to_str().unwrap();
+    let said = shop.expect(0, &["assess", package]);
+    assert!(said.contains("2.0 drops orders.note"), "{said}");
+    let said = shop.expect(3, &["upgrade", package]);
+    assert!(said.contains("no terminal"), "{said}");
+    assert_eq!(copies(&shop), [""; 0]);
+    shop.expect(0, &["prepare", "--yes", package]);
+    assert_ne!(copies(&shop), [""; 0]);
+    as_before(&shop, &before);
+    // Nothing has been changed since, so a rollback exchanges nothing.
+    shop.expect(0, &["rollback", "--yes"]);
+    as_before(&shop, &before);
+}
+
+#[test]
+fn a_risk_above_the_sites_bar_refuses() {
+    let shop = Shop::running(Version::V2Bad);
+    let before = shop.proof();
+    shop.edit_site("versions = \"2.*\"", "versions = \"2.*\"\nrequire = { max-risk = \"low\" }");
+    let package = shop.package();
+    let said = shop.expect(3, &["upgrade", "--yes", package.to_str().unwrap()]);
+    assert!(said.contains("a risk is too high: high data"), "{said}");
+    shop.expect(10, &["assess", package.to_str().unwrap()]);
+    as_before(&shop, &before);
+}
+
+#[test]
+fn what_is_not_granted_refuses_before_anything_happens() {
+    let shop = Shop::running(Version::V2Bad);
+    let before = shop.proof();
+    shop.edit_site("\"fence\"", "\"read\"");
+    let said = shop.expect(3, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
+    assert!(said.contains("fence") && said.contains("backout allow"), "{said}");
+    assert!(!shop.folder.path("state/journal.db").exists(), "no run has begun");
+    as_before(&shop, &before);
+}
+
+/// Waits until a run has come to a step.
+fn wait_for_step(shop: &Shop, run: u64, step: &str) {
+    let journal = shop.folder.path("state/journal.db");
+    wait_for(step, || {
+        let entries = backout::journal::Reader::open(&journal).ok()?.entries(run).ok()?;
+        let started = |r: &backout::journal::Recorded| {
+            r.place.title() == step && matches!(r.entry, backout::journal::Entry::StepStarted)
+        };
+        entries.iter().any(started).then_some(())
+    });
+}
+
+fn exit_code(child: Child) -> (Option<i32>, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), text)
+}
+
+#[test]
+fn ctrl_c_stops_at_the_next_boundary_and_says_how_to_go_on() {
+    let shop = Shop::running(Version::V2Good);
+    let before = shop.proof();
+    shop.edit_site("versions = \"2.*\"", "versions = \"2.*\"\nrequire = { settings = { watch = \"1h\" } }");
+    let args = upgrade(&shop);
+    let child = shop.spawn(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    wait_for_step(&shop, 1, "upgrade/watch");
+    // A lost terminal stops nothing, a second run is told who is at it.
+    let pid = i32::try_from(child.id()).unwrap();
+    kill(pid, "HUP");
+    let said = shop.expect(3, &["rollback", "--yes"]);
+    assert!(said.contains("held by run 1"), "{said}");
+    let began = Instant::now();
+    kill(pid, "INT");
+    let (code, said) = exit_code(child);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("backout rollback"), "{said}");
+    assert!(began.elapsed() < PATIENCE);
+    assert_eq!(shop.version().as_deref(), Some("2.0.1"), "the product is not Backout's to stop");
+    shop.expect(0, &["rollback", "--yes"]);
+    as_before(&shop, &before);
+}
+
+#[test]
+fn a_run_that_is_stopped_before_anything_changed_leaves_nothing() {
+    let shop = Shop::running(Version::V2Good);
+    let before = shop.proof();
+    let args = upgrade(&shop);
+    let child = shop.spawn(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    wait_for_step(&shop, 1, "prepare/baseline");
+    kill(i32::try_from(child.id()).unwrap(), "TERM");
+    let (code, said) = exit_code(child);
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(copies(&shop), [""; 0]);
+    as_before(&shop, &before);
+}
+
+#[test]
+fn a_run_that_was_killed_can_be_rolled_back() {
+    let shop = Shop::running(Version::V2Good);
+    let before = shop.proof();
+    let args = upgrade(&shop);
+    let child = shop.spawn(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    wait_for_step(&shop, 1, "upgrade/watch");
+    kill(i32::try_from(child.id()).unwrap(), "KILL");
+    let (code, _) = exit_code(child);
+    assert_eq!(code, None);
+    shop.expect(0, &["rollback", "--yes"]);
+    as_before(&shop, &before);
+}
+
+#[test]
+fn a_rollback_that_fails_says_where_things_stand_and_can_go_on() {
+    let shop = Shop::running(Version::V2Good);
+    let before = shop.proof();
+    shop.expect(0, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
+    let holder = fs::File::open(shop.folder.database()).unwrap();
+    let said = shop.expect(5, &["rollback", "--yes"]);
+    assert!(said.contains("NOT done") && said.contains("rollback/restore"), "{said}");
+    assert_eq!(shop.version(), None, "neither version runs on what is half-way");
+    // A commit would throw away the way out.
+    shop.expect(3, &["commit", "--yes"]);
+    drop(holder);
+    let said = shop.expect(3, &["rollback", "--yes", "--from", "no-such-step"]);
+    assert!(said.contains("stop, restore"), "{said}");
+    shop.expect(0, &["rollback", "--yes", "--from", "restore"]);
+    as_before(&shop, &before);
+}
+
+#[test]
+fn unfence_lets_applications_in_without_any_run() {
+    let shop = Shop::new(Version::V2Good);
+    let database = shop.folder.database();
+    let fence = || {
+        let site = backout::site::Site::load(&shop.site()).unwrap();
+        let access = backout::resource::database::drivers::open("shop", &site.databases["shop"]);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(access.mutator.fence(PATIENCE, &crate::support::call::call("test/fence", PATIENCE))).unwrap();
+    };
+    fence();
+    assert!(rusqlite::Connection::open(&database).and_then(|db| db.execute_batch("SELECT * FROM orders")).is_err());
+    shop.expect(0, &["unfence"]);
+    rusqlite::Connection::open(&database).and_then(|db| db.execute_batch("SELECT 1 FROM orders")).unwrap();
+    shop.expect(0, &["unfence"]);
+}
+
+#[test]
+fn a_package_for_another_version_is_refused() {
+    let shop = Shop::running(Version::V2Good);
+    edit(&shop.package().join("package.toml"), "from = \">=1.0, <2\"", "from = \">=1.4, <2\"");
+    let said = shop.expect(3, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
+    assert!(said.contains("1.4") && said.contains("1.0"), "{said}");
+    assert!(!Path::new(&shop.folder.path("state/journal.db")).exists());
 }

@@ -58,6 +58,7 @@ pub fn kill(pid: i32, signal: &str) {
         "TERM" => rustix::process::Signal::TERM,
         "INT" => rustix::process::Signal::INT,
         "STOP" => rustix::process::Signal::STOP,
+        "HUP" => rustix::process::Signal::HUP,
         other => panic!("{other}"),
     };
     // It may have ended by itself.

@@ -22,7 +22,8 @@ use std::{
 
 pub struct Shop {
     pub folder: Folder,
-    bench: Bench,
+    /// Ends what the host has started, when the test ends.
+    _bench: Bench,
     /// Customers, without whom there is nothing to measure.
     client: Option<Client>,
 }
@@ -31,7 +32,7 @@ impl Shop {
     pub fn new(upgrade: Version) -> Self {
         let bench = Bench::new();
         let folder = Folder::make(&bench.join("host"), &Wanted { upgrade, granted: true }).unwrap();
-        let shop = Self { folder, bench, client: None };
+        let shop = Self { folder, _bench: bench, client: None };
         // The demo names the program that runs it as the product's runtime; here that is not the test.
         let own = std::env::current_exe().unwrap();
         shop.edit_site(own.to_str().unwrap(), BACKOUT);
@@ -60,9 +61,6 @@ impl Shop {
     pub fn package(&self) -> PathBuf {
         self.folder.path(PACKAGE)
     }
-    pub fn bench(&self) -> &Bench {
-        &self.bench
-    }
 
     /// Replaces every occurrence; one that is not there is a mistake of the test.
     pub fn edit_site(&self, from: &str, to: &str) {
@@ -90,14 +88,6 @@ impl Shop {
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.status.code(), Some(code), "backout {}\n{err}\n{out}", args.join(" "));
         format!("{out}\n{err}")
-    }
-
-    #[track_caller]
-    pub fn json(&self, code: i32, args: &[&str]) -> Value {
-        let output = self.backout(args);
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "backout {}\n{err}", args.join(" "));
-        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     pub fn version(&self) -> Option<String> {
