@@ -1,6 +1,7 @@
 //! The life-cycle commands on the demo's product: real script, real service, real database, real trees.
 use crate::support::{
     bench::{PATIENCE, kill, wait_for},
+    guests,
     shop::{Shop, edit},
 };
 use backout::cli::demo::releases::Version;
@@ -251,4 +252,14 @@ fn a_package_for_another_version_is_refused() {
     let said = shop.expect(3, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
     assert!(said.contains("1.4") && said.contains("1.0"), "{said}");
     assert!(!Path::new(&shop.folder.path("state/journal.db")).exists());
+}
+
+#[test]
+fn the_same_life_cycle_in_python() {
+    let shop = Shop::running(Version::V2Bad);
+    guests::python_shop().copy_to(&shop.package());
+    let before = shop.proof();
+    let said = shop.expect(4, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
+    assert!(said.contains("upgrade/watch"), "{said}");
+    as_before(&shop, &before);
 }
