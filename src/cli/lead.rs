@@ -400,6 +400,7 @@ fn limits(site: &site::Limits) -> Limits {
         log_bytes: site.log_bytes.unwrap_or(usual.quota.log_bytes),
         store_bytes: site.store_bytes.unwrap_or(usual.quota.store_bytes),
         wall: site.time.unwrap_or(usual.quota.wall),
+        ..usual.quota
     };
     Limits { memory: site.memory.unwrap_or(usual.memory), cpu: site.cpu.unwrap_or(usual.cpu), quota, ..usual }
 }

@@ -34,3 +34,7 @@ macro_rules! mutating { ($($ty:ident = $name:literal),*) => { $(impl Class for $
     }
 })* } }
 mutating!(Idempotent = "idempotent", Once = "once");
+
+/// Compiles only while an operation that observes is given the half that cannot change anything, and no other.
+const _: fn(&Access<crate::resource::Service>) -> &crate::resource::service::Observer = Observe::half;
+const _: fn(&Access<crate::resource::Service>) -> &crate::resource::service::Mutator = Once::half;

@@ -50,11 +50,19 @@ pub struct Quota {
     pub calls: u32,
     pub log_bytes: u64,
     pub store_bytes: u64,
+    /// What its calls and their answers may add to the journal.
+    pub journal_bytes: u64,
     pub wall: Duration,
 }
 impl Default for Quota {
     fn default() -> Self {
-        Self { calls: 100_000, log_bytes: 1 << 20, store_bytes: 1 << 20, wall: Duration::from_secs(4 * 3600) }
+        Self {
+            calls: 100_000,
+            log_bytes: 1 << 20,
+            store_bytes: 1 << 20,
+            journal_bytes: 64 << 20,
+            wall: Duration::from_secs(4 * 3600),
+        }
     }
 }
 
@@ -72,6 +80,7 @@ pub struct Gate {
     pub until: Option<Instant>,
     calls: AtomicU32,
     log: AtomicU64,
+    written: AtomicU64,
     last_warning: Mutex<Option<String>>,
 }
 
@@ -88,6 +97,7 @@ impl Gate {
             until: None,
             calls: AtomicU32::new(0),
             log: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             last_warning: Mutex::new(None),
         }
     }
@@ -97,6 +107,14 @@ impl Gate {
         let bytes = bytes as u64 + 16;
         if self.log.fetch_add(bytes, Ordering::Relaxed) + bytes > self.quota.log_bytes {
             return Err(Stop::Limit { what: "bytes of log and report in one step", limit: self.quota.log_bytes });
+        }
+        Ok(())
+    }
+
+    /// A step that asks for the same megabyte again and again would fill the disk under the journal.
+    fn count_written(&self, bytes: u64) -> Result<(), Stop> {
+        if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes > self.quota.journal_bytes {
+            return Err(Stop::Limit { what: "bytes in the journal in one step", limit: self.quota.journal_bytes });
         }
         Ok(())
     }
@@ -126,6 +144,11 @@ impl Gate {
             );
         }
         let lend = self.authorise::<O>(resources, &operation)?;
+        let size = json_size(&operation);
+        if size > MAX_REQUEST {
+            return Err(Failure::invalid(format!("a call carries {size} bytes, the limit is {MAX_REQUEST}")).into());
+        }
+        self.count_written(size)?;
         let request = Request {
             operation: O::NAME.to_owned(),
             class: O::Class::NAME.to_owned(),
@@ -194,6 +217,7 @@ impl Gate {
                 result.unwrap_or_else(|_| Err(late::<O>(began))),
         };
         let recorded = recorded::<O>(&result)?;
+        self.count_written(json_size(&recorded))?;
         self.journal.note(
             self.run,
             &self.place,
@@ -252,6 +276,28 @@ impl Gate {
 
     async fn append(&self, sequence: u32, entry: Entry) -> Result<(), Stop> {
         self.journal.append(self.run, &self.place, sequence, entry).await.map_err(|e| Stop::Journal(e.to_string()))
+    }
+}
+
+/// Room for a statement or a text of 1 MiB, and what stands around it.
+const MAX_REQUEST: u64 = (1 << 20) + (64 << 10);
+
+/// Bytes of a value in the journal, without keeping them.
+fn json_size(value: &impl serde::Serialize) -> u64 {
+    struct Counter(u64);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    match serde_json::to_writer(&mut counter, value) {
+        Ok(()) => counter.0,
+        Err(_) => u64::MAX,
     }
 }
 
