@@ -199,7 +199,7 @@ fn a_site_is_what_its_file_says() {
             {
                 "shop": Section {
                     url: "http://localhost:8080",
-                    headers: {},
+                    headers: [],
                     timeout: 10s,
                     load: Some(
                         Load {
