@@ -52,10 +52,13 @@ impl Site {
             let id = ResourceId::new("tree", name);
             let top = path::place(&tree.path);
             let held = |path: &Path| path.strip_prefix(&top).is_ok_and(|inner| !excluded(tree, inner));
-            for (what, path) in [("Backout's state", &state), ("the site file", &self.path)] {
-                if held(path) {
+            // While an exchange goes on, what is excluded is elsewhere for a moment; the journal must never be.
+            let state = (state.starts_with(&top), "Backout's state", &state, "put it outside");
+            let own = "put it outside, or name it in `exclude`";
+            for (held, what, path, hint) in [state, (held(&self.path), "the site file", &self.path, own)] {
+                if held {
                     let message = format!("{what} {} lies in {}", shown(&path.display().to_string()), words(&id));
-                    let hint = "a rollback would take it back too: put it outside, or name it in `exclude`";
+                    let hint = format!("a rollback would take it back too: {hint}");
                     mistakes.push(self.at(Mistake::new(message).hint(hint), &id));
                 }
             }
@@ -172,10 +175,10 @@ pub(super) fn words(id: &ResourceId) -> String {
     format!("{} `{}`", id.kind, shown(&id.name))
 }
 
-/// Whether a path inside a tree is excluded, or lies in what is. Patterns with `*` in a name are the driver's to match;
-/// here only what is named counts.
-pub(super) fn excluded(tree: &tree::Section, inner: &Path) -> bool {
-    inner.ancestors().filter(|part| !part.as_os_str().is_empty()).any(|part| {
-        tree.exclude.iter().any(|pattern| Path::new(pattern.strip_suffix("/**").unwrap_or(pattern)) == part)
-    })
+/// Whether a path inside a tree is excluded, or lies in what is.
+fn excluded(tree: &tree::Section, inner: &Path) -> bool {
+    // A pattern that is none is a mistake of its own.
+    let excludes = tree::exclude::Excludes::parse(&tree.exclude).unwrap_or_default();
+    let parts = inner.ancestors().filter(|part| !part.as_os_str().is_empty());
+    parts.into_iter().any(|part| excludes.matches(part.as_os_str().as_encoded_bytes()))
 }

@@ -182,9 +182,8 @@ impl Reading<'_> {
         let path = self.path(&table);
         let exclude = table.strings("exclude").unwrap_or_default();
         for pattern in &exclude {
-            let inner = Path::new(&pattern.value).components().all(|c| matches!(c, Component::Normal(_)));
-            if pattern.value.is_empty() || !inner {
-                let mistake = Mistake::new(format!("`{}` is no path inside the tree", shown(&pattern.value)));
+            if let Err(why) = tree::exclude::Excludes::parse(std::slice::from_ref(&pattern.value)) {
+                let mistake = Mistake::new(shown(&why));
                 let hint = "write paths from the tree's top, with `*` and `**`: `uploads`, `**/*.log`";
                 table.mistake(mistake.at(&pattern.location).hint(hint));
             }

@@ -117,10 +117,9 @@ fn folder(section: &tree::Section, mounts: &[PathBuf]) -> Result<(), (String, &'
         let hint = "a mount point cannot be exchanged: make the tree a folder inside of it";
         return Err((format!("{name} is a mount point"), hint));
     }
-    let inner = |mount: &&PathBuf| mount.strip_prefix(&path).is_ok_and(|inner| !super::agree::excluded(section, inner));
-    if let Some(mount) = mounts.iter().find(inner) {
+    if let Some(mount) = mounts.iter().find(|mount| mount.starts_with(&path)) {
         let why = format!("{} is mounted inside of it", shown(&mount.display().to_string()));
-        return Err((why, "unmount it, or name it in `exclude`"));
+        return Err((why, "a tree with a mount point in it cannot be exchanged: mount it elsewhere, and link to it"));
     }
     Ok(())
 }

@@ -254,9 +254,6 @@ async fn what_cannot_be_copied_or_exchanged_is_refused_by_name_and_leaves_nothin
     refused(place.change().take("7-app", &place.call()).await, FailureKind::Invalid, "`../pipe`");
     place.again(|section| section.exclude = vec!["pipe".into(), "b".into()]);
     refused(place.look().inspect(&snapshot, &place.call()).await, FailureKind::Unproven, "excludes other paths");
-    place.file("sub/.backout/tree.x/1/standby/f", "");
-    refused(place.change().take("7-app", &place.call()).await, FailureKind::Conflict, "`sub/.backout`");
-    fs::remove_dir_all(place.at("sub")).unwrap();
     for id in ["", "../x", ".x", "a/b"] {
         refused(place.change().take(id, &place.call()).await, FailureKind::Invalid, "name of a copy");
     }

@@ -303,3 +303,31 @@ async fn two_restore_points_do_not_disturb_each_other() {
     assert_restored(&place, &before);
     refused(place.change().exchange(&second, &place.call()).await, FailureKind::Unproven, "no proof");
 }
+
+#[tokio::test]
+async fn a_tree_in_a_tree_is_exchanged_by_itself() {
+    for inner_first in [true, false] {
+        let place = Place::excluding(&["conf"]);
+        place.file("shop", "1");
+        place.file("conf/port", "80");
+        let inner = Section { path: place.at("conf"), exclude: Vec::new(), ..place.section.clone() };
+        let conf = drivers::open("conf", &inner, &place.dir.path().join("state"));
+        let of_inner = conf.mutator.take("7-conf", &place.call()).await.unwrap();
+        let of_outer = place.change().take("7-app", &place.call()).await.unwrap();
+        assert_eq!(names(&place.standby()), ["shop"]);
+        place.file("shop", "2");
+        place.file("conf/port", "81");
+        if inner_first {
+            conf.mutator.exchange(&of_inner, &place.call()).await.unwrap();
+            place.change().exchange(&of_outer, &place.call()).await.unwrap();
+        } else {
+            place.change().exchange(&of_outer, &place.call()).await.unwrap();
+            conf.mutator.exchange(&of_inner, &place.call()).await.unwrap();
+        }
+        assert_eq!(place.text("conf/port"), "80");
+        assert_eq!(fs::read_to_string(place.at(".backout/tree.conf/7-conf/aside/port")).unwrap(), "81");
+        conf.mutator.discard(&of_inner, &place.call()).await.unwrap();
+        place.change().discard(&of_outer, &place.call()).await.unwrap();
+        assert_eq!(names(&place.tree()), ["conf", "shop"]);
+    }
+}

@@ -3,7 +3,7 @@
 use super::{
     content::{self, Content, Digest},
     listing::{Identity, Listing, Record, Time, What, file_type},
-    path::{RelPath, is_temporary},
+    path::{BESIDE, RelPath, is_temporary},
     work::{Work, failure_in},
 };
 use crate::resource::{Failure, tree::exclude::Excludes};
@@ -88,7 +88,8 @@ impl Walk<'_> {
             if is_temporary(name.as_bytes()) {
                 continue;
             }
-            if self.scan.excludes.matches(child.as_bytes()) {
+            // Copies of what lies in this tree, another tree or a database, belong to that and follow it.
+            if name.as_bytes() == BESIDE.as_bytes() || self.scan.excludes.matches(child.as_bytes()) {
                 self.listing.excluded.push(child);
                 continue;
             }

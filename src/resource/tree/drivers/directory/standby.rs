@@ -3,7 +3,7 @@ use super::{
     Configured,
     copy::bring_up_to_date,
     listing::{Listing, Time, What},
-    path::{BESIDE, RelPath},
+    path::RelPath,
     place::{ASIDE, Live, STANDBY, Slot, remove_all},
     proof::Proof,
     scan::{Known, Read, Scan},
@@ -197,12 +197,7 @@ fn can_be_exchanged(tree: &Configured, live: &Live, listing: &Listing) -> Result
             some(special.into_iter())
         )));
     }
-    match listing.entries.keys().find(|path| path.name() == BESIDE) {
-        Some(path) => {
-            Err(Failure::conflict(format!("{} holds copies of something that lies in this tree: exclude it", path.brief())))
-        }
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn no_mounts(live: &Live) -> Result<(), Failure> {
