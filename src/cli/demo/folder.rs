@@ -109,7 +109,7 @@ impl Folder {
 
     fn product(&self) -> anyhow::Result<()> {
         let port = self.port.to_string();
-        self.write("srv/config/shop.toml", &include_str!("config/shop.toml").replace("@PORT@", &port))?;
+        self.write("srv/config/shop.toml", include_str!("config/shop.toml").replace("@PORT@", &port))?;
         self.write("srv/config/vat.toml", include_str!("config/vat.toml"))?;
         self.write("srv/config/mail/confirmation.txt", include_str!("config/mail/confirmation.txt"))?;
         // As in life, not everybody may read everything.
