@@ -11,10 +11,7 @@ use crate::{
 };
 use std::{
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use wasmtime::{
@@ -60,7 +57,6 @@ pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<Host>,
     cache: Cache,
-    ended: Arc<AtomicBool>,
 }
 
 impl Engine {
@@ -73,19 +69,19 @@ impl Engine {
         let mut linker = Linker::new(&engine);
         wasi::link(&mut linker).map_err(setup)?;
         capability::link(&mut linker).map_err(setup)?;
-        let ended = Arc::new(AtomicBool::new(false));
-        let (ticking, stop) = (engine.weak(), ended.clone());
+        // As long as there is a script of this engine, also when the `Engine` that loaded it is gone.
+        let ticking = engine.weak();
         std::thread::Builder::new()
             .name("epoch".into())
             .spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(TICK);
-                    let Some(engine) = ticking.upgrade() else { return };
+                while let Some(engine) = ticking.upgrade() {
                     engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(TICK);
                 }
             })
             .map_err(|e| Error::Engine(e.to_string()))?;
-        Ok(Self { engine, linker, cache: Cache::open(cache)?, ended })
+        Ok(Self { engine, linker, cache: Cache::open(cache)? })
     }
 
     pub fn load(&self, component: &[u8]) -> Result<Script, Error> {
@@ -93,12 +89,6 @@ impl Engine {
         let link = |e: wasmtime::Error| Error::Link(format!("{e:#}"));
         let pre = self.linker.instantiate_pre(&component).map_err(link)?;
         Ok(Script { engine: self.engine.clone(), pre: ExportsPre::new(pre).map_err(link)? })
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
     }
 }
 
