@@ -300,8 +300,8 @@ impl Lead {
     }
 
     /// Shows the plan and asks. `false`: nothing shall happen.
-    pub async fn agreed(&self, run: &Run, plans: &Plans, question: &str) -> anyhow::Result<bool> {
-        self.display.plan(run.header(), run.id(), plans);
+    pub async fn agreed(&self, plans: &Plans, question: &str) -> anyhow::Result<bool> {
+        self.display.plan(plans);
         self.confirmed(question).await
     }
 

@@ -12,7 +12,7 @@ mod init;
 mod inspect;
 mod lead;
 mod prepare;
-mod progress;
+pub mod progress;
 mod rollback;
 mod shop;
 mod supervise;

@@ -24,7 +24,7 @@ impl Args {
                 Ok(plans) => plans,
                 Err(exit) => return Ok(exit),
             };
-            if !lead.agreed(&run, &plans, "Make the copies?").await? {
+            if !lead.agreed(&plans, "Make the copies?").await? {
                 return lead.end(&run, Outcome::Refused("declined".into())).await;
             }
             let outcome = run.prepare(&plans).await;

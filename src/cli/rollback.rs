@@ -56,7 +56,7 @@ impl Args {
                 }
             };
             let plans = Plans { rollback: steps, ..Plans::default() };
-            if !lead.agreed(&run, &plans, &format!("Go back to the restore point of run {}?", point.run)).await? {
+            if !lead.agreed(&plans, &format!("Go back to the restore point of run {}?", point.run)).await? {
                 return lead.end(&run, Outcome::Refused("declined".into())).await;
             }
             let outcome = run.roll_back(&plans.rollback, &skip).await;

@@ -28,7 +28,7 @@ impl Args {
             if let Some(risk) = lead.too_risky(&package, &plans) {
                 return lead.end(&run, Outcome::Refused(risk)).await;
             }
-            if !lead.agreed(&run, &plans, "Start? It can be taken back until you run `backout commit`.").await? {
+            if !lead.agreed(&plans, "Start? It can be taken back until you run `backout commit`.").await? {
                 return lead.end(&run, Outcome::Refused("declined".into())).await;
             }
             let outcome = run.upgrade(&plans).await;

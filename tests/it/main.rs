@@ -11,6 +11,7 @@ mod journal;
 mod life_cycle;
 mod logs;
 mod package;
+mod progress;
 mod report;
 mod service;
 mod site;

@@ -1,0 +1,161 @@
+//! What goes on while it goes on: a line for each step, what is news of it, how long it takes. Listens to the gate's events
+//! on a thread of its own; a display that falls behind or a terminal that is gone holds up nothing.
+mod board;
+mod layout;
+mod plan;
+
+pub use board::{Board, Live, Mark, Row};
+pub use layout::Paper;
+pub use plan::plan;
+
+use super::{Refused, ui};
+use crate::{
+    gate::{Event, Events},
+    report::text,
+    run::life_cycle::Plans,
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::{
+    broadcast::{
+        Receiver,
+        error::{RecvError, TryRecvError},
+    },
+    oneshot,
+};
+
+/// Between two pictures of what changes.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The display of one command. Ends with its last clone, or when it is told to.
+#[derive(Clone)]
+pub struct Display(Arc<Inner>);
+
+struct Inner {
+    thread: Mutex<Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>>,
+}
+
+impl Display {
+    pub fn start(events: &Events, verbose: u8) -> Self {
+        let receiver = events.subscribe();
+        let (stop, stopped) = oneshot::channel();
+        let show = move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
+            runtime.block_on(show(receiver, stopped, verbose));
+        };
+        // Without a thread there is no display; the run does not depend on it.
+        let thread = thread::Builder::new().name("display".into()).spawn(show).ok();
+        Self(Arc::new(Inner { thread: Mutex::new(thread.map(|thread| (stop, thread))) }))
+    }
+
+    pub fn plan(&self, plans: &Plans) {
+        ui::say(&plan(plans, ui::paper()));
+    }
+
+    pub fn confirm(&self, question: &str) -> anyhow::Result<bool> {
+        nobody_to_ask()?;
+        Ok(ui::confirm(question))
+    }
+
+    /// Who approves; `None` when nobody does.
+    pub fn approval(&self, question: &str, role: &str) -> anyhow::Result<Option<String>> {
+        nobody_to_ask()?;
+        let (question, role) = (text::line(question, 400), text::line(role, 64));
+        let name = ui::ask(&format!("{question} (as {role})  your name, or nothing for no: "));
+        Ok((!name.is_empty()).then_some(name))
+    }
+
+    /// Shows what was heard until now, and nothing after it.
+    pub fn finish(&self) {
+        self.0.finish();
+    }
+}
+
+fn nobody_to_ask() -> anyhow::Result<()> {
+    if ui::interactive() {
+        return Ok(());
+    }
+    Err(Refused::new("there is no terminal to ask on").hint("decide beforehand, with `--yes` or `--approve`").into())
+}
+
+impl Inner {
+    fn finish(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((stop, thread)) = thread {
+            drop(stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+async fn show(mut events: Receiver<Event>, mut stopped: oneshot::Receiver<()>, verbose: u8) {
+    let mut board = Board::new(verbose, local);
+    let mut ticks = tokio::time::interval(TICK);
+    for tick in 0.. {
+        // All that waits is heard before the next picture.
+        loop {
+            tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    Ok(event) => tell(&board.hear(&event, now())),
+                    Err(RecvError::Lagged(lost)) => tell(&board.lagged(lost)),
+                    Err(RecvError::Closed) => return end(&mut board),
+                },
+                _ = &mut stopped => {
+                    drain(&mut events, &mut board);
+                    return end(&mut board);
+                }
+                _ = ticks.tick() => break,
+            }
+        }
+        let paper = ui::paper();
+        if ui::is_live() {
+            ui::live(&board.live(now()).iter().map(|live| paper.live(live, tick)).collect::<Vec<_>>());
+        } else {
+            tell(&board.plain_news(now()));
+        }
+    }
+}
+
+fn drain(events: &mut Receiver<Event>, board: &mut Board) {
+    loop {
+        match events.try_recv() {
+            Ok(event) => tell(&board.hear(&event, now())),
+            Err(TryRecvError::Lagged(lost)) => tell(&board.lagged(lost)),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+        }
+    }
+}
+
+fn end(board: &mut Board) {
+    ui::live(&[]);
+    tell(&board.end(now()));
+}
+
+fn tell(rows: &[Row]) {
+    // On a terminal the line that lives says that a step has begun.
+    let told = |row: &&Row| row.mark != Mark::Started || !ui::is_live();
+    for line in rows.iter().filter(told).flat_map(|row| ui::paper().row(row)) {
+        ui::say(&line);
+    }
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The time of day where the operator is.
+fn local(at: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
