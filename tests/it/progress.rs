@@ -22,7 +22,7 @@ fn board(verbose: u8) -> Board {
 }
 
 fn rows(board: &mut Board, story: &Story) -> Vec<Row> {
-    story.entries.iter().flat_map(|r| board.hear(&Event::Recorded(r.clone()), r.at)).collect()
+    story.entries.iter().flat_map(|r| board.hear(&Event::Recorded(Box::new(r.clone())), r.at)).collect()
 }
 
 fn lines(rows: &[Row], paper: Paper) -> String {
@@ -397,6 +397,6 @@ fn a_display_holds_up_nothing() {
     let _clone = display.clone();
     display.finish();
     display.finish();
-    events.send(Event::Recorded(story::upgraded().entries.remove(0)));
+    events.send(Event::Recorded(Box::new(story::upgraded().entries.remove(0))));
     assert!(matches!(story::upgraded().entries[0].entry, Entry::RunStarted(_)));
 }
