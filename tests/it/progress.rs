@@ -192,11 +192,12 @@ fn plain_news_comes_now_and_then() {
         told.extend(board.plain_news(now));
     }
     expect![[r#"
+        news
           upgrade/watch         error-rate 0.10 %  10 s of 10 m 00 s
           upgrade/watch         error-rate 0.20 %  20 s of 10 m 00 s
           upgrade/watch         error-rate 0.30 %  30 s of 10 m 00 s
     "#]]
-    .assert_eq(&lines(&told, FILE));
+    .assert_eq(&format!("news\n{}", lines(&told, FILE)));
 }
 
 #[test]
