@@ -82,6 +82,8 @@ commands! {
     Commit(commit),
     /// Let applications into every database again
     Unfence(unfence),
+    /// Show on a real small product what Backout is for
+    Demo(demo),
     /// Print a completion script for a shell
     Completions(completions),
     /// The product of the demo

@@ -97,8 +97,9 @@ impl Fold {
             Entry::RunEnded(ending) => {
                 if let Some(point) = self.point(recorded.run) {
                     point.last = (recorded.run, Some(ending.outcome.clone()));
-                    if ending.outcome == "rolled-back" {
-                        point.state = State::Restored;
+                    match ending.outcome.as_str() {
+                        "rolled-back" => point.state = State::Restored,
+                        _ => {}
                     }
                 }
             }

@@ -6,6 +6,7 @@ use backout::cli::demo::{
     releases::Version,
     stock,
 };
+use rustix::process::Signal;
 use serde_json::Value;
 use std::{
     fs,
@@ -51,7 +52,7 @@ impl Shop {
     fn stop(&mut self) -> Option<i32> {
         let mut process = self.process.take().unwrap();
         let pid = rustix::process::Pid::from_child(&process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
         process.wait().unwrap().code()
     }
 
@@ -280,5 +281,213 @@ fn the_site_grants_all_that_the_package_asks_for_or_lacks_two_rights() {
         let missing: Vec<String> = findings.missing.iter().map(backout::site::Missing::title).collect();
         assert_eq!(missing, expected);
         site.upgradable(&package).unwrap();
+    }
+}
+
+/// The demo as somebody runs it, with nothing of the shop or of Backout there before.
+struct Demo {
+    place: TempDir,
+}
+
+impl Demo {
+    fn new() -> Self {
+        Self { place: tempfile::tempdir().unwrap() }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut demo = Command::new(BACKOUT);
+        // A site file of somebody else's is none of the demo's business.
+        demo.arg("demo").args(arguments).current_dir(&self.place).env("BACKOUT_SITE", "/nowhere/backout.toml");
+        demo.stdin(Stdio::null());
+        demo
+    }
+
+    fn start(&self, arguments: &[&str]) -> Playing {
+        let path = self.place.path().join("log");
+        let log = fs::File::create(&path).unwrap();
+        let process = self.command(arguments).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        Playing { process, log: path }
+    }
+
+    /// What it says to machines, and what it shows to people meanwhile.
+    fn play(&self, scenario: &str) -> (Value, String) {
+        let output = self.command(&["--json", "--scenario", scenario]).output().unwrap();
+        let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{shown}\n{}", text(&output));
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["wrong"], serde_json::json!([]));
+        assert!(client::get(self.port(), "/health").is_err(), "the shop still runs");
+        for run in summary["runs"].as_array().unwrap() {
+            let report = fs::read_to_string(run["report"].as_str().unwrap()).unwrap();
+            assert!(report.contains("acme/shop"), "{report}");
+        }
+        (summary, shown)
+    }
+
+    fn port(&self) -> u16 {
+        let config = fs::read_to_string(self.place.path().join("backout-demo/srv/config/shop.toml")).unwrap();
+        config.parse::<toml::Table>().unwrap()["port"].as_integer().unwrap().try_into().unwrap()
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.place.path().join("backout-demo").join(name)
+    }
+}
+
+/// The commands and exit codes that were shown.
+fn commands<'a>(shown: &'a str) -> Vec<&'a str> {
+    let exit = |line: &'a str| line.strip_prefix("exit code ")?.split(':').next();
+    shown.lines().filter_map(|line| line.strip_prefix("$ backout ").or_else(|| exit(line))).collect()
+}
+
+fn outcomes(summary: &Value) -> Vec<String> {
+    let runs = summary["runs"].as_array().unwrap().iter();
+    runs.map(|run| format!("{} {}", run["command"].as_str().unwrap(), run["outcome"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn a_bad_upgrade_goes_back_by_itself() {
+    let demo = Demo::new();
+    let (summary, shown) = demo.play("bad-upgrade");
+    assert_eq!(commands(&shown), ["check packages/shop-2.0", "0", "upgrade packages/shop-2.0 --yes", "4"]);
+    assert_eq!((&summary["ending"], outcomes(&summary)), (&"as-before".into(), vec!["upgrade rolled-back".to_owned()]));
+    assert!(summary["aside"]["orders"].as_u64() >= summary["client"]["confirmed_orders"].as_u64());
+    assert!(summary["client"]["confirmed_orders"].as_u64() > Some(0), "{summary}");
+    assert!(summary["client"]["longest_outage_millis"].as_u64() > Some(0), "{summary}");
+    assert!(summary["client"]["errors"].as_u64() > Some(0), "{summary}");
+    let phases: Vec<&str> =
+        summary["runs"][0]["phases"].as_array().unwrap().iter().map(|phase| phase["name"].as_str().unwrap()).collect();
+    for phase in ["prepare", "upgrade", "rollback", "verify again"] {
+        assert!(phases.contains(&phase), "{phases:?}");
+    }
+    // A proof that cannot fail proves nothing: what the demo looked at, looked at again after a change.
+    let database = rusqlite::Connection::open(demo.path("srv/data/shop.db")).unwrap();
+    let look = || {
+        Proof::take(
+            &demo.path("srv/data/shop.db"),
+            &[("srv/app", &demo.path("srv/app")), ("srv/config", &demo.path("srv/config"))],
+        )
+    };
+    assert_eq!(look().unwrap().digest(), summary["digest"].as_str().unwrap());
+    database.execute("UPDATE products SET price = price + 1 WHERE id = 1", []).unwrap();
+    assert_ne!(look().unwrap().digest(), summary["digest"].as_str().unwrap());
+}
+
+#[test]
+fn a_good_upgrade_stays_and_its_copies_are_freed() {
+    let demo = Demo::new();
+    let (summary, shown) = demo.play("good-upgrade");
+    let expected = ["check packages/shop-2.0", "0", "upgrade packages/shop-2.0 --yes", "0", "commit --yes", "0"];
+    assert_eq!(commands(&shown), expected);
+    assert_eq!(
+        (&summary["ending"], outcomes(&summary)),
+        (&"upgraded".into(), vec!["upgrade upgraded".to_owned(), "commit committed".to_owned()])
+    );
+    assert!(summary["freed_bytes"].as_u64() > Some(0), "{summary}");
+    assert_eq!(summary["client"]["errors"], 0);
+    assert_eq!(fs::read_link(demo.path("srv/app/current")).unwrap(), Path::new("versions/2.0"));
+}
+
+#[test]
+fn a_missing_right_refuses_before_anything_is_touched() {
+    let demo = Demo::new();
+    let (summary, shown) = demo.play("denied");
+    let expected =
+        ["check packages/shop-2.0", "3", "upgrade packages/shop-2.0 --yes", "3", "allow packages/shop-2.0", "3"];
+    assert_eq!(commands(&shown), expected);
+    assert_eq!(summary["client"]["outages_millis"], serde_json::json!([]));
+    assert_eq!(summary["aside"], Value::Null);
+    for right in ["fence", "migrate"] {
+        assert!(shown.contains(right), "{shown}");
+    }
+    assert!(shown.contains("2.0 drops orders.note; a rollback swaps the proven copy back"), "the reason: {shown}");
+}
+
+#[test]
+fn a_blocked_rollback_stops_and_goes_on_when_people_have_helped() {
+    let demo = Demo::new();
+    let (summary, shown) = demo.play("broken-rollback");
+    assert_eq!(commands(&shown), ["upgrade packages/shop-2.0 --yes", "5", "rollback --yes", "0"]);
+    assert_eq!(outcomes(&summary), ["upgrade stopped", "rollback rolled-back"]);
+    assert!(summary["aside"]["orders"].as_u64() > Some(0), "{summary}");
+    assert!(shown.contains("STOPPED"), "{shown}");
+}
+
+#[test]
+fn a_state_that_is_not_the_one_before_is_told() {
+    let demo = Demo::new();
+    let mut playing = demo.start(&[]);
+    playing.wait_for("rollback/start-old");
+    fs::write(demo.path("srv/config/intruder"), "").unwrap();
+    assert_eq!(playing.end(), Some(1), "{}", playing.shown());
+    let told = "WRONG     the state is not the one before: srv/config/intruder is new";
+    assert!(playing.shown().contains(told), "{}", playing.shown());
+}
+
+#[test]
+fn a_demo_that_is_interrupted_leaves_nothing_running() {
+    let demo = Demo::new();
+    let mut playing = demo.start(&[]);
+    playing.wait_for("$ backout upgrade");
+    playing.signal(Signal::TERM);
+    assert_eq!(playing.end(), Some(1), "{}", playing.shown());
+    assert!(playing.shown().contains("interrupted; what there is stays in the folder"), "{}", playing.shown());
+    assert!(client::get(demo.port(), "/health").is_err(), "the shop still runs: {}", playing.shown());
+}
+
+#[test]
+fn a_demo_goes_on_until_it_is_told_and_one_that_was_killed_is_replaced() {
+    let demo = Demo::new();
+    let mut first = demo.start(&["--scenario", "denied", "--keep-running"]);
+    first.wait_for("go on until Ctrl-C");
+    let port = demo.port();
+    first.signal(Signal::KILL);
+    first.end();
+    assert_eq!(client::get(port, "/health").unwrap().status, 200, "a killed demo cannot stop its shop");
+
+    let mut second = demo.start(&["--scenario", "denied", "--keep-running"]);
+    second.wait_for("go on until Ctrl-C");
+    assert!(client::get(port, "/health").is_err(), "the first shop still runs");
+    assert_eq!(client::get(demo.port(), "/health").unwrap().status, 200);
+    second.signal(Signal::INT);
+    assert_eq!(second.end(), Some(0), "{}", second.shown());
+    assert!(client::get(demo.port(), "/health").is_err(), "the shop still runs");
+}
+
+/// A demo that goes on beside the test; all that it says is in one file.
+struct Playing {
+    process: Child,
+    log: std::path::PathBuf,
+}
+
+impl Playing {
+    fn shown(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn wait_for(&mut self, text: &str) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        while !self.shown().contains(text) {
+            let ended = self.process.try_wait().unwrap();
+            assert!(Instant::now() < patience && ended.is_none(), "no `{text}`, {ended:?}: {}", self.shown());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    fn end(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        if self.process.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.signal(Signal::TERM);
+            let _ = self.process.wait();
+        }
     }
 }

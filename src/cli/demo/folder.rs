@@ -95,7 +95,7 @@ impl Folder {
         let folder = Self { root: root.canonicalize()?, port: free_port()? };
         folder.write(MARK, "This folder was made by `backout demo`, and the next one replaces it.\n")?;
         folder.product()?;
-        folder.write("backout.toml", &folder.site(wanted.granted)?)?;
+        folder.write("backout.toml", folder.site(wanted.granted)?)?;
         folder.package(wanted.upgrade)?;
         Ok(folder)
     }
@@ -136,7 +136,7 @@ impl Folder {
 
     fn package(&self, version: Version) -> anyhow::Result<()> {
         let manifest = MANIFEST.replace("version = \"2.0.0\"", &format!("version = \"{}\"", version.name()));
-        self.write(&format!("{PACKAGE}/package.toml"), &manifest)?;
+        self.write(&format!("{PACKAGE}/package.toml"), manifest)?;
         self.write(&format!("{PACKAGE}/shop.wasm"), SCRIPT)?;
         self.write(&format!("{PACKAGE}/dist/shop-2.0.tar.zst"), version.payload()?)
     }
