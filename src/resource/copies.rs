@@ -18,7 +18,8 @@ pub struct Snapshot {
     pub proven: bool,
     /// What was compared.
     pub fingerprint: Fingerprint,
-    /// Rows or files that this call copied: all of them for `take`, those that had changed for `refresh`.
+    /// What this call copied: for `take` all rows or files, for `refresh` those that had changed, or the pages of a database
+    /// when `detector` says `page difference`.
     pub copied: u64,
     /// How changes were found: `full compare`, `page difference`, …
     pub detector: String,

@@ -10,10 +10,18 @@ use std::{
 /// How long a connection waits for a lock of the application.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// To look with. Opening creates no database, and nothing that is said on it changes one.
-pub fn looking(path: &Path, call: &CallCtx) -> rusqlite::Result<Connection> {
+/// To read with, as a part of what changes something and therefore goes on when the operator wants to stop. Opening creates no
+/// database, and nothing that is said on it changes one.
+pub fn reading(path: &Path, call: &CallCtx) -> rusqlite::Result<Connection> {
     let connection = open(path, "mode=ro", OpenFlags::SQLITE_OPEN_READ_ONLY, call)?;
     connection.pragma_update(None, "query_only", true)?;
+    limit(&connection, call.deadline, || false)?;
+    Ok(connection)
+}
+
+/// To look with: what only observes ends when the operator wants to stop.
+pub fn looking(path: &Path, call: &CallCtx) -> rusqlite::Result<Connection> {
+    let connection = reading(path, call)?;
     let cancel = call.cancel.clone();
     limit(&connection, call.deadline, move || cancel.is_cancelled())?;
     Ok(connection)
@@ -50,7 +58,8 @@ fn open(path: &Path, parameters: &str, access: OpenFlags, call: &CallCtx) -> rus
     Ok(connection)
 }
 
-fn limit(
+/// Statements end by themselves; nobody waits for one that was forgotten.
+pub fn limit(
     connection: &Connection,
     deadline: Instant,
     stop: impl Fn() -> bool + Send + 'static,

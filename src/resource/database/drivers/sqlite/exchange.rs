@@ -8,10 +8,11 @@
 //! ```
 use super::{
     connection::{self, STILL},
+    fence::nobody_slipped_through,
     files::{self, Kind},
     held::{Held, Hold, held_by, hold, move_sides},
     loss,
-    places::{Copy, Live, Places},
+    places::{Copy, Fenced, Live, Places},
     proof::{self, Proof, Stand, stand},
 };
 use crate::resource::{
@@ -41,7 +42,7 @@ struct Sides {
     path: String,
 }
 
-/// `none`: a file that could not be renamed, or whose other names would go on showing the old content.
+/// Refuses a file that cannot be renamed, or whose other names would go on showing the old content.
 pub fn possible(live: &Live) -> Result<(), Failure> {
     if live.file.nlink() > 1 {
         return Err(Failure::conflict("the database file has a second name (a hard link), which an exchange would leave behind"));
@@ -68,7 +69,12 @@ pub fn exchange(
         Stand::Live { .. } => return Err(Failure::conflict("the copy was exchanged before, and is live")),
         Stand::Gone => return Err(Failure::unproven("the copy is gone")),
     };
-    live.as_ref().map_or(Ok(()), possible)?;
+    if let Some(live) = &live {
+        possible(live)?;
+        if live.fenced == Fenced::Yes && !nobody_slipped_through(places, live)? {
+            return Err(Failure::conflict("somebody got in behind the fence: fence the database again"));
+        }
+    }
     let path = live.as_ref().map_or_else(|| places.path(), |live| live.path.clone());
     for (file, what) in [(&path, "the database"), (&standby, "the copy")] {
         let holders = held_by(file)?;
@@ -81,6 +87,9 @@ pub fn exchange(
 
     let (held, lost) = shut(live.as_ref(), &standby, snapshot, call)?;
     let inode = live.as_ref().map(|live| live.file.ino());
+    if inode_of(&path) != inode {
+        return Err(Failure::conflict("somebody put another file in the place of the database"));
+    }
     let sides = Sides { live: inode, standby: look.inode, path: path.to_string_lossy().into_owned() };
     let evidence = serde_json::to_value(Evidence { exchange: sides }).map_err(|e| Failure::failed(e.to_string()))?;
     testify(evidence)?;
@@ -92,10 +101,14 @@ pub fn exchange(
     swap.forth()?;
     if swap.old {
         // Who opened it between our look and the exchange could not do anything with it yet.
-        let holders = held_by(&copy.aside())?;
-        if !holders.is_empty() {
+        let late = match held_by(&copy.aside()) {
+            Ok(holders) if holders.is_empty() => None,
+            Ok(holders) => Some(Failure::conflict(format!("the database was opened by {}", names(&holders)))),
+            Err(e) => Some(e),
+        };
+        if let Some(failure) = late {
             swap.back()?;
-            return Err(Failure::conflict(format!("the database was opened by {}", names(&holders))));
+            return Err(failure);
         }
     }
     drop(held);
@@ -111,20 +124,31 @@ fn shut(live: Option<&Live>, standby: &Path, snapshot: &Snapshot, call: &CallCtx
         let lost = parts.map(|part| Lost { part: part.name.clone(), rows: 0, changed: 0, missing: part.count });
         return Ok((None, lost.collect()));
     };
-    let unreadable = || vec![Lost { part: "(what was live is damaged, nothing could be counted)".to_owned(), rows: 0, changed: 0, missing: 0 }];
     match hold(&live.path, call)? {
         Hold::Held(held) => {
             held.clear_sides()?;
-            let lost = match loss::between(&held.connection, standby, STILL, call) {
-                Ok(lost) => lost,
-                Err(e) if connection::damaged(&e) => unreadable(),
-                Err(e) => return Err(connection::told(e)),
-            };
+            // What cannot be counted must not keep anybody from going back, so it has a part of the time only.
+            let half = Instant::now() + call.remaining() / 2;
+            let counted = connection::limit(&held.connection, half, || false)
+                .and_then(|()| loss::between(&held.connection, standby, STILL, call));
+            let lost = counted.unwrap_or_else(|e| uncounted(&connection::told(e).message));
             Ok((Some(held), lost))
         }
         Hold::Busy => Err(Failure::conflict("the database is in use by a process that Backout may not look into")),
-        Hold::Damaged(_) => Ok((None, unreadable())),
+        Hold::Damaged(words) => Ok((None, uncounted(&words))),
     }
+}
+
+fn inode_of(path: &Path) -> Option<u64> {
+    match Kind::of(path) {
+        Ok(Kind::File(file)) => Some(file.ino()),
+        _ => None,
+    }
+}
+
+/// Said where the numbers would be, so that nobody takes it for nothing.
+pub fn uncounted(why: &str) -> Vec<Lost> {
+    vec![Lost { part: format!("(not counted: {why})"), rows: 0, changed: 0, missing: 0 }]
 }
 
 struct Swap<'a> {
@@ -148,22 +172,29 @@ impl Swap<'_> {
         if self.sides {
             move_sides(&self.path, &aside)?;
         }
-        if self.old {
-            files::exchange(&self.path, &aside)?;
-        } else {
-            files::put(&aside, &self.path)?;
+        let done = if self.old { files::exchange(&self.path, &aside) } else { files::put(&aside, &self.path) };
+        if done.is_err() {
+            self.unname()?;
         }
-        files::sync_parents(&[&self.path, &aside])
+        done?;
+        let durable = files::sync_parents(&[&self.path, &aside]);
+        durable.map_err(|e| Failure::failed(format!("the copy is live, but may not be after a power failure: {}", e.message)))
     }
 
-    fn back(&self) -> Result<(), Failure> {
+    /// Undoes what is done before the exchange.
+    fn unname(&self) -> Result<(), Failure> {
         let aside = self.copy.aside();
-        files::exchange(&self.path, &aside)?;
         if self.sides {
             move_sides(&aside, &self.path)?;
         }
         files::put(&aside, &self.copy.standby())?;
-        files::sync_parents(&[&self.path, &aside])
+        files::sync_folder(&self.copy.folder)
+    }
+
+    fn back(&self) -> Result<(), Failure> {
+        files::exchange(&self.path, &self.copy.aside())?;
+        self.unname()?;
+        files::sync_parents(&[&self.path])
     }
 }
 
@@ -178,18 +209,14 @@ pub fn exchanged(places: &Places, snapshot: &Snapshot, evidence: &[Value]) -> Re
         Err(e) if e.kind == FailureKind::NotFound => None,
         Err(e) => return Ok(Exchange::Unclear(format!("look at {}: {}", then.path, e.message))),
     };
-    let inode = |path: PathBuf| match Kind::of(&path) {
-        Ok(Kind::File(file)) => Some(file.ino()),
-        _ => None,
-    };
     let aside = copy.aside();
     Ok(if now == Some(then.standby) {
         match then.live {
             None => Exchange::Done { aside: "nothing was live".to_owned() },
-            Some(old) if inode(aside.clone()) == Some(old) => Exchange::Done { aside: aside.to_string_lossy().into_owned() },
+            Some(old) if inode_of(&aside) == Some(old) => Exchange::Done { aside: aside.to_string_lossy().into_owned() },
             Some(_) => Exchange::Unclear(format!("the copy is live at {}, but what was live is not at {}", then.path, aside.display())),
         }
-    } else if now == then.live && [copy.standby(), aside].map(inode).contains(&Some(then.standby)) {
+    } else if now == then.live && [&copy.standby(), &aside].into_iter().any(|path| inode_of(path) == Some(then.standby)) {
         Exchange::NotDone
     } else {
         Exchange::Unclear(format!("look at {}: it is neither the copy nor what was live before", then.path))

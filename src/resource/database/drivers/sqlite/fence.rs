@@ -8,14 +8,14 @@ use super::{
     places::{Fenced, Live, Places, SIDES, beside},
 };
 use crate::resource::{
-    CallCtx, Failure,
+    CallCtx, Failure, FailureKind,
     holders::{Holder, names},
 };
 use std::{
     fs::Permissions,
     io,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -35,38 +35,48 @@ pub fn raise(places: &Places, within: Duration, call: &CallCtx) -> Result<(), Fa
     let until = (Instant::now() + within).min(call.deadline);
     let live = places.live()?;
     match live.fenced {
-        Fenced::Yes if nobody_slipped_through(places, &live)? => return Ok(()),
-        // Begun by a process that was killed before it could look: begin anew.
-        Fenced::Yes => lower_onto_path(places, &live)?,
+        Fenced::Yes => {
+            // Who raised it may have been killed before it could look who slipped through. Nothing is moved under somebody's
+            // hands, so they have to go first; what they leave beside the old name belongs to the file.
+            wait(until, call, || {
+                let holders = held_by(&live.path)?;
+                Ok(if holders.is_empty() { Attempt::Raised } else { Attempt::Held(names(&holders)) })
+            })?;
+            if nobody_slipped_through(places, &live)? {
+                return Ok(());
+            }
+            lower_onto_path(places, &live)?;
+        }
         Fenced::Uncovered => return cover(places),
         Fenced::No => {}
     }
     let path = places.path();
     let behind = places.make_behind()?;
     make_cover(&behind)?;
-    let result = loop {
+    let raised = wait(until, call, || {
         let holders = held_by(&path)?;
-        let who = if holders.is_empty() {
-            match try_raise(&path, &behind, call) {
-                Ok(Attempt::Raised) => return Ok(()),
-                Ok(Attempt::Held(who)) => who,
-                Err(e) => break Err(e),
-            }
-        } else {
-            names(&holders)
+        if holders.is_empty() { try_raise(&path, &behind, call) } else { Ok(Attempt::Held(names(&holders))) }
+    });
+    if raised.is_err() {
+        remove_cover(&behind)?;
+        places.tidy();
+    }
+    raised
+}
+
+fn wait(until: Instant, call: &CallCtx, mut attempt: impl FnMut() -> Result<Attempt, Failure>) -> Result<(), Failure> {
+    loop {
+        let who = match attempt()? {
+            Attempt::Raised => return Ok(()),
+            Attempt::Held(who) => who,
         };
-        if Instant::now() >= until {
-            break Err(Failure::timed_out(format!("the database is still in use by {who}")));
-        }
-        if call.cancel.is_cancelled() {
-            break Err(Failure::failed("the run was stopped before the database was fenced"));
+        let rest = until.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            return Err(Failure::timed_out(format!("the database is still in use by {who}")));
         }
         call.progress(&format!("waiting for {who}"), 0, 0);
-        std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
-    };
-    remove_cover(&behind)?;
-    places.tidy();
-    result
+        std::thread::sleep(POLL.min(rest));
+    }
 }
 
 enum Attempt {
@@ -102,7 +112,7 @@ fn try_raise(path: &Path, behind: &Path, call: &CallCtx) -> Result<Attempt, Fail
 }
 
 /// Nobody has the fenced file open, and nobody has written a side file by the name that it had before.
-fn nobody_slipped_through(places: &Places, live: &Live) -> Result<bool, Failure> {
+pub fn nobody_slipped_through(places: &Places, live: &Live) -> Result<bool, Failure> {
     let path = places.path();
     let strays = SIDES.iter().filter_map(|side| beside(&path, side).metadata().ok()).any(|file| file.len() > 0);
     Ok(!strays && held_by(&live.path)?.is_empty())
@@ -113,7 +123,7 @@ pub fn lift(places: &Places, call: &CallCtx) -> Result<(), Failure> {
     let live = match places.live() {
         Ok(live) => live,
         // Nothing is fenced where nothing is.
-        Err(e) if e.kind == crate::resource::FailureKind::NotFound => return Ok(()),
+        Err(e) if e.kind == FailureKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
     if live.fenced != Fenced::No {
@@ -137,6 +147,7 @@ pub fn lift(places: &Places, call: &CallCtx) -> Result<(), Failure> {
         lower_onto_path(places, &live)?;
     }
     remove_cover(&places.behind())?;
+    remove_cover(&spare(&places.behind()))?;
     places.tidy();
     Ok(())
 }
@@ -153,10 +164,14 @@ fn lower_onto_path(places: &Places, live: &Live) -> Result<(), Failure> {
 
 /// Puts the folder back in its place. Fails when something else is there now.
 fn cover(places: &Places) -> Result<(), Failure> {
-    let spare = places.make_behind()?.with_extension("cover");
+    let spare = spare(&places.make_behind()?);
     make_cover(&spare)?;
     files::put(&spare, &places.path())?;
     files::sync_parents(&[&spare, &places.path()])
+}
+
+fn spare(behind: &Path) -> PathBuf {
+    beside(behind, ".cover")
 }
 
 /// A folder in which nobody but root can create anything, with a word to whoever wonders.

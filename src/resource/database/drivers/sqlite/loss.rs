@@ -79,24 +79,28 @@ fn key(live: &Table, then: &Table) -> Option<String> {
     Some(terms.join(" AND "))
 }
 
+/// One pass: each live row looks up the one it was. Both keys are unique, so what found no partner is the rest.
 fn keyed(connection: &Connection, live: &Table, then: &Table, same: &str, common: &[&Column]) -> rusqlite::Result<Lost> {
     let (ours, theirs) = (format!("main.{}", quoted(&live.name)), format!("proven.{}", quoted(&then.name)));
-    let only = |a: &str, b: &str| {
-        one(connection, &format!("SELECT count(*) FROM {a} a WHERE NOT EXISTS (SELECT 1 FROM {b} b WHERE {same})"))
-    };
     let differ: Vec<String> = common
         .iter()
         .map(|c| quoted(&c.name))
         // Without the affinity and the collation that a comparison would borrow from the columns.
         .map(|c| format!("+a.{c} COLLATE BINARY IS NOT +b.{c} OR typeof(a.{c}) <> typeof(b.{c})"))
         .collect();
-    let changed = if differ.is_empty() {
-        0
-    } else {
-        // In this order: each live row looks up the one it was.
-        one(connection, &format!("SELECT count(*) FROM {ours} a CROSS JOIN {theirs} b ON {same} WHERE {}", any(&differ)))?
-    };
-    Ok(Lost { part: live.name.clone(), rows: only(&ours, &theirs)?, changed, missing: only(&theirs, &ours)? })
+    let sql = format!(
+        "SELECT count(*), count(*) FILTER (WHERE {}) FROM {ours} a CROSS JOIN {theirs} b ON {same}",
+        any(&differ)
+    );
+    let (met, changed): (i64, i64) = connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (met, changed) = (met.unsigned_abs(), changed.unsigned_abs());
+    let all = |table: &str| one(connection, &format!("SELECT count(*) FROM {table}"));
+    Ok(Lost {
+        part: live.name.clone(),
+        rows: all(&ours)?.saturating_sub(met),
+        changed,
+        missing: all(&theirs)?.saturating_sub(met),
+    })
 }
 
 /// Rows that cannot be told to be the same: what is on one side only, by all that both can have.

@@ -125,15 +125,21 @@ impl ObserveCopies for Sqlite {
         let snapshot = snapshot.clone();
         self.call(Turn::Shared, call, move |places, call| {
             let live = places.live()?;
+            // A report of what has happened; that it cannot be counted does not put it in doubt.
+            let mut done = false;
             let (goes, comes, parameters) = match proof::stand(&places.copy_of(&snapshot)?, Some(&live))? {
                 Stand::By(copy) => (live.path, copy, connection::STILL),
                 // After the exchange: what it has set aside.
-                Stand::Live { aside: Some(aside) } => (aside, live.path, "mode=ro"),
+                Stand::Live { aside: Some(aside) } => {
+                    done = true;
+                    (aside, live.path, "mode=ro")
+                }
                 Stand::Live { aside: None } => return Ok(Vec::new()),
                 Stand::Gone => return Err(Failure::unproven("the copy is gone")),
             };
-            let connection = connection::looking(&goes, call).map_err(connection::told)?;
-            loss::between(&connection, &comes, parameters, call).map_err(connection::told)
+            let connection = connection::looking(&goes, call);
+            let lost = connection.and_then(|connection| loss::between(&connection, &comes, parameters, call));
+            lost.map_err(connection::told).or_else(|e| if done { Ok(exchange::uncounted(&e.message)) } else { Err(e) })
         })
         .await
     }

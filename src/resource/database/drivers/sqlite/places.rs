@@ -143,12 +143,17 @@ impl Copy {
     pub fn proof(&self) -> PathBuf {
         self.folder.join("proof.json")
     }
+    /// Two files of no meaning, to try an exchange on.
+    pub fn trial(&self) -> [PathBuf; 2] {
+        [self.folder.join("one"), self.folder.join("other")]
+    }
     /// Everything that Backout ever puts there.
     pub fn all(&self) -> Vec<PathBuf> {
         let databases = [self.standby(), self.aside()];
         let sides = databases.iter().flat_map(|path| SIDES.map(|side| beside(path, side)));
         let mut all: Vec<PathBuf> = sides.collect();
         all.extend([self.proof(), self.proof().with_extension("new")]);
+        all.extend(self.trial());
         all.extend(databases);
         all
     }

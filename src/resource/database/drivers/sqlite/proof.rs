@@ -171,15 +171,22 @@ fn unchanged(path: &Path, look: Look) -> Result<Look, Failure> {
     }
 }
 
-/// From the disk, not from memory, as far as the system lets us.
+/// From the disk, not from memory, as far as the system lets us. Structure and content at the same time, because under a fence
+/// people wait for it.
 fn read(path: &Path, call: &CallCtx) -> Result<Fingerprint, Failure> {
     forget(path);
-    let connection = connection::still(path, call).map_err(connection::unproven)?;
-    let checked = whole(&connection)?;
-    if let Some(words) = checked {
+    let open = || connection::still(path, call).map_err(connection::unproven);
+    let (structure, content) = (open()?, open()?);
+    let (checked, fingerprint) = std::thread::scope(|scope| {
+        let checking = scope.spawn(move || whole(&structure));
+        let fingerprint = fingerprint(&content, "reading the copy", call).map_err(connection::unproven);
+        (checking.join(), fingerprint)
+    });
+    let checked = checked.map_err(|_| Failure::unproven("the check of the copy broke off"))?;
+    if let Some(words) = checked? {
         return Err(Failure::unproven(format!("the database is damaged: {words}")));
     }
-    fingerprint(&connection, "reading the copy", call).map_err(connection::unproven)
+    fingerprint
 }
 
 /// The first thing that is wrong with it.

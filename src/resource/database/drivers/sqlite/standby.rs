@@ -19,6 +19,7 @@ use rusqlite::{
 use std::{
     fs::{File, OpenOptions},
     io,
+    ops::Range,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
     time::{Duration, Instant},
@@ -62,7 +63,7 @@ fn snapshot(id: &str, copy: &Copy, copied: u64, fingerprint: Fingerprint, detect
 /// meanwhile. In WAL mode writers go on, and what they write stays in the WAL until the transaction ends. In the other
 /// journal modes a reader keeps commits waiting; that is how they work, and the price of a copy of one moment.
 fn make(live: &Live, copy: &Copy, call: &CallCtx) -> Result<Fingerprint, Failure> {
-    let source = connection::looking(&live.path, call).map_err(connection::unproven)?;
+    let source = connection::reading(&live.path, call).map_err(connection::unproven)?;
     source.execute_batch("BEGIN").and_then(|()| tables_seen(&source)).map_err(connection::unproven)?;
     let pages: u64 = pragma(&source, "page_count")?;
     let page_size: u64 = pragma(&source, "page_size")?;
@@ -136,7 +137,7 @@ fn durable(path: &Path) -> Result<(), Failure> {
 
 /// Tries on two files of no meaning, so that a rollback does not find out.
 fn can_exchange(copy: &Copy) -> Result<(), Failure> {
-    let (one, other) = (copy.folder.join("one"), copy.folder.join("other"));
+    let [one, other] = copy.trial();
     let made = File::create(&one).and_then(|_| File::create(&other));
     let result = made.map_err(|e| files::told("make a file", e)).and_then(|_| files::exchange(&one, &other));
     files::remove(&one)?;
@@ -223,6 +224,7 @@ enum Go {
 
 impl Pages<'_> {
     /// Calls for each page of the source that the target does not have, and counts them; a target that is longer counts too.
+    /// The counters in the header do not: a backup sets its own.
     fn differing(&self, mut each: impl FnMut(&[u8], u64) -> io::Result<Go>) -> io::Result<u64> {
         const CHUNK: usize = 1 << 20;
         let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
@@ -240,7 +242,8 @@ impl Pages<'_> {
             if ours[..length] != theirs[..known] {
                 for (i, page) in ours[..length].chunks(self.page).enumerate() {
                     let begin = i * self.page;
-                    if theirs[..known].get(begin..begin + page.len()) != Some(page) {
+                    let known = theirs[..known].get(begin..begin + page.len());
+                    if known != Some(page) && !(at == 0 && i == 0 && known.is_some_and(|known| only_counters(page, known))) {
                         count += 1;
                         if matches!(each(page, at + begin as u64)?, Go::Stop) {
                             return Ok(count);
@@ -253,6 +256,14 @@ impl Pages<'_> {
         }
         Ok(count)
     }
+}
+
+/// First pages that differ only in what SQLite counts there for its caches: changes of the file and of the schema, and who
+/// wrote last. No connection that could remember them survives an exchange.
+fn only_counters(page: &[u8], known: &[u8]) -> bool {
+    const COUNTERS: [Range<usize>; 3] = [24..28, 40..44, 92..100];
+    let mut differing = (0..page.len()).filter(|&at| page[at] != known[at]);
+    differing.all(|at| COUNTERS.iter().any(|counter| counter.contains(&at)))
 }
 
 fn fill(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
