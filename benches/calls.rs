@@ -32,9 +32,6 @@ impl Observe for Nothing {
     async fn status(&self) -> Result<Status, Failure> {
         Ok(Status::Running)
     }
-    async fn mark(&self) -> Result<Mark, Failure> {
-        Ok(Mark { position: 0 })
-    }
     async fn search(&self, _: &Mark, _: &[String]) -> Result<Vec<String>, Failure> {
         Ok(vec![])
     }
@@ -44,6 +41,9 @@ impl Observe for Nothing {
 }
 #[async_trait]
 impl Mutate for Nothing {
+    async fn mark(&self, _: &CallCtx) -> Result<Mark, Failure> {
+        Ok(Mark { position: 0 })
+    }
     async fn start(&self, _: &CallCtx) -> Result<(), Failure> {
         Ok(())
     }

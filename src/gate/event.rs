@@ -4,7 +4,7 @@ use tokio::sync::broadcast;
 /// What goes on, for displays and logs. A display that falls behind loses events, the journal never does.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Recorded(Recorded),
+    Recorded(Box<Recorded>),
     Progress { place: Place, operation: String, text: String, done: u64, total: u64 },
 }
 

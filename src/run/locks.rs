@@ -66,7 +66,7 @@ mod tests {
     fn the_second_is_told_who_holds_it() {
         let state = tempfile::tempdir().unwrap();
         let orders = ResourceId::new("database", "orders");
-        let mut first = Locks::take(state.path(), &[orders.clone()]).unwrap();
+        let mut first = Locks::take(state.path(), std::slice::from_ref(&orders)).unwrap();
         first.name(12).unwrap();
         let error = Locks::take(state.path(), &[ResourceId::new("tree", "app"), orders.clone()]).err().unwrap();
         assert!(error.to_string().starts_with("database:orders is held by run 12 (process "), "{error}");

@@ -73,7 +73,8 @@ impl Run {
             setup.header.holds.iter().filter_map(|r| ResourceId::try_from(r.clone()).ok()).collect();
         let mut locks = Locks::take(state, &holds)?;
         let events = setup.events.clone();
-        let listener = Arc::new(move |recorded: &journal::Recorded| events.send(Event::Recorded(recorded.clone())));
+        let listener =
+            Arc::new(move |recorded: &journal::Recorded| events.send(Event::Recorded(Box::new(recorded.clone()))));
         let (journal, id) = Journal::begin(&state.join("journal.db"), setup.header.clone(), listener)?;
         locks.name(id).map_err(|source| Error::State { path: state.display().to_string(), source })?;
         if setup.memory.restore_point.run == 0 {

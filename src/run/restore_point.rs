@@ -97,9 +97,8 @@ impl Fold {
             Entry::RunEnded(ending) => {
                 if let Some(point) = self.point(recorded.run) {
                     point.last = (recorded.run, Some(ending.outcome.clone()));
-                    match ending.outcome.as_str() {
-                        "rolled-back" => point.state = State::Restored,
-                        _ => {}
+                    if ending.outcome == "rolled-back" {
+                        point.state = State::Restored;
                     }
                 }
             }

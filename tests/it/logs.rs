@@ -34,7 +34,8 @@ fn now() -> CallCtx {
 
 /// Runs the script to its end; its whole log is on disk then.
 async fn spoken(bench: &Bench, web: &Access<Service>) {
-    web.mutator.start(&now()).await.unwrap();
+    // On a slow machine it has ended before it counts as started.
+    let _ = web.mutator.start(&now()).await;
     let until = std::time::Instant::now() + PATIENCE;
     while web.observer.status().await.unwrap() == Status::Running {
         assert!(std::time::Instant::now() < until);

@@ -22,7 +22,7 @@ fn board(verbose: u8) -> Board {
 }
 
 fn rows(board: &mut Board, story: &Story) -> Vec<Row> {
-    story.entries.iter().flat_map(|r| board.hear(&Event::Recorded(r.clone()), r.at)).collect()
+    story.entries.iter().flat_map(|r| board.hear(&Event::Recorded(Box::new(r.clone())), r.at)).collect()
 }
 
 fn lines(rows: &[Row], paper: Paper) -> String {
@@ -192,11 +192,12 @@ fn plain_news_comes_now_and_then() {
         told.extend(board.plain_news(now));
     }
     expect![[r#"
+        news
           upgrade/watch         error-rate 0.10 %  10 s of 10 m 00 s
           upgrade/watch         error-rate 0.20 %  20 s of 10 m 00 s
           upgrade/watch         error-rate 0.30 %  30 s of 10 m 00 s
     "#]]
-    .assert_eq(&lines(&told, FILE));
+    .assert_eq(&format!("news\n{}", lines(&told, FILE)));
 }
 
 #[test]
@@ -397,6 +398,6 @@ fn a_display_holds_up_nothing() {
     let _clone = display.clone();
     display.finish();
     display.finish();
-    events.send(Event::Recorded(story::upgraded().entries.remove(0)));
+    events.send(Event::Recorded(Box::new(story::upgraded().entries.remove(0))));
     assert!(matches!(story::upgraded().entries[0].entry, Entry::RunStarted(_)));
 }

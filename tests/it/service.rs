@@ -31,6 +31,11 @@ fn process(bench: &Bench, script: &str) -> Process {
     }
 }
 
+/// For what ends at once: no machine is so slow that it would count as started.
+fn unsettled(bench: &Bench, script: &str) -> Process {
+    Process { settle: PATIENCE, ..process(bench, script) }
+}
+
 fn service(bench: &Bench, process: &Process) -> Access<Service> {
     let section = Section { driver: Driver::Process(process.clone()), uses: Vec::new() };
     drivers::open_with("web", &section, &bench.join("state"), BACKOUT.into())
@@ -175,8 +180,9 @@ async fn children_in_sessions_of_their_own_do_not_escape() {
 #[tokio::test]
 async fn what_a_program_leaves_behind_ends_with_it() {
     let bench = Bench::new();
-    let web = sh(&bench, "setsid sleep 1000 & sleep 0.3; exit 4");
+    let web = sh(&bench, "setsid sleep 1000 & while [ ! -e go ]; do sleep 0.02; done; exit 4");
     web.mutator.start(&now()).await.unwrap();
+    fs::write(bench.join("go"), "").unwrap();
     wait_for("its end", || bench.processes().is_empty().then_some(()));
     assert_eq!(web.observer.status().await.unwrap(), Status::Failed);
 }
@@ -184,7 +190,7 @@ async fn what_a_program_leaves_behind_ends_with_it() {
 #[tokio::test]
 async fn who_ends_at_once_has_not_started() {
     let bench = Bench::new();
-    let mut section = process(
+    let mut section = unsettled(
         &bench,
         "echo opening shop; echo \"no such database: $DATABASE\" >&2; printf 'port 8080 \\033[31mbad'; exit 3",
     );
@@ -201,16 +207,19 @@ async fn who_ends_at_once_has_not_started() {
     web.mutator.stop(&now()).await.unwrap();
     assert_eq!(web.observer.status().await.unwrap(), Status::Stopped, "after a stop it is stopped");
 
-    let web = sh(&bench, "exit 0");
+    let web = service(&bench, &unsettled(&bench, "exit 0"));
     let failure = web.mutator.start(&now()).await.unwrap_err();
-    assert_eq!(failure.message, "it ended at once with exit status 0, without a word");
+    assert_eq!(
+        failure.message,
+        "it ended at once with exit status 0 (a service has to stay in the foreground), without a word"
+    );
     assert_eq!(web.observer.status().await.unwrap(), Status::Stopped);
 }
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_said_without_its_path() {
     let bench = Bench::new();
-    let mut section = process(&bench, "");
+    let mut section = unsettled(&bench, "");
     section.run = vec![bench.join("no-such-program").display().to_string()];
     let failure = service(&bench, &section).mutator.start(&now()).await.unwrap_err();
     assert!(failure.message.contains("exit status 127"), "{failure}");
@@ -259,13 +268,14 @@ async fn two_starts_at_once_do_not_make_two() {
 #[ignore = "a part of other tests"]
 fn another_backout() {
     let Ok(state) = std::env::var("BACKOUT_TEST_STATE") else { return };
+    let seconds = |name| Duration::from_secs(std::env::var(name).unwrap().parse().unwrap());
     let section = Process {
         run: vec!["sh".into(), "-c".into(), std::env::var("BACKOUT_TEST_SCRIPT").unwrap()],
         dir: "/".into(),
         env: BTreeMap::from([("BACKOUT_TEST".to_owned(), std::env::var("BACKOUT_TEST").unwrap())]),
         user: None,
-        settle: Duration::from_secs(1),
-        stop_within: Duration::from_secs(2),
+        settle: seconds("BACKOUT_TEST_SETTLE"),
+        stop_within: PATIENCE,
         reload: None,
         log_bytes: 1 << 20,
         log_keep: 2,
@@ -293,6 +303,7 @@ fn other(bench: &Bench, act: &str, script: &str) -> Command {
         .env("BACKOUT_TEST_STATE", bench.join("state"))
         .env("BACKOUT_TEST_SCRIPT", script)
         .env("BACKOUT_TEST_ACT", act)
+        .env("BACKOUT_TEST_SETTLE", "1")
         .env("BACKOUT_TEST", &bench.tag)
         .stdout(std::process::Stdio::piped());
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -317,7 +328,8 @@ async fn it_goes_on_when_backout_has_ended() {
 async fn it_goes_on_when_backout_is_killed_in_the_middle_of_a_start() {
     let bench = Bench::new();
     let web = sh(&bench, "echo ready; exec sleep 1000");
-    let mut backout = other(&bench, "start", "echo ready; exec sleep 1000").spawn().unwrap();
+    let mut backout =
+        other(&bench, "start", "echo ready; exec sleep 1000").env("BACKOUT_TEST_SETTLE", "60").spawn().unwrap();
     wait_for("a supervisor", || fs::read(record_file(&bench)).ok());
     // A Ctrl-C of the terminal reaches the whole group.
     let group = rustix::process::Pid::from_raw(i32::try_from(backout.id()).unwrap()).unwrap();
@@ -339,7 +351,8 @@ async fn a_second_stop_finishes_what_a_killed_backout_began() {
     backout.kill().unwrap();
     backout.wait().unwrap();
     assert_eq!(web.observer.status().await.unwrap(), Status::Running, "it is not gone yet");
-    web.mutator.stop(&now()).await.unwrap();
+    let hasty = service(&bench, &Process { stop_within: Duration::from_millis(100), ..process(&bench, script) });
+    hasty.mutator.stop(&now()).await.unwrap();
     assert_eq!(web.observer.status().await.unwrap(), Status::Stopped);
     assert_eq!(bench.processes(), [0; 0]);
 }

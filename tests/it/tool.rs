@@ -108,17 +108,25 @@ async fn too_much_output_is_cut_and_does_not_hold_it_up() {
 #[tokio::test]
 async fn what_it_says_is_progress() {
     let bench = Bench::new();
-    let migrate =
-        sh(&bench, "echo one; sleep 0.7; echo two; sleep 0.7; printf 'three \\033[2J'; sleep 0.7; echo; echo four");
+    let migrate = sh(
+        &bench,
+        "heard() { while [ ! -e $1 ]; do sleep 0.02; done; }
+        echo one; heard 1; echo aside >&2; heard 2; printf 'three \\033[2J'; heard 3; echo; echo four",
+    );
     let (call, said) = call_heard(&key(&bench), PATIENCE);
-    migrate.mutator.run(&call).await.unwrap();
-    let said = said.0.lock().unwrap().clone();
-    let mut told = said.iter();
-    assert!(["one", "two", "three \u{fffd}[2J"].iter().all(|line| told.any(|s| s == line)), "{said:?}");
+    let (result, ()) = tokio::join!(migrate.mutator.run(&call), async {
+        for (file, line) in [("1", "one"), ("2", "aside"), ("3", "three \u{fffd}[2J")] {
+            while !said.0.lock().unwrap().iter().any(|s| s == line) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            fs::write(bench.join(file), "").unwrap();
+        }
+    });
+    result.unwrap();
 }
 
 const FAMILY: &str = "
-    setsid sh -c 'trap \"\" TERM; echo daemon $$ >> pids; while :; do sleep 0.05; done' &
+    setsid sh -c 'echo daemon $$ >> pids; while :; do sleep 0.05; done' &
     (setsid sh -c '(sleep 1000 & echo orphan $! >> pids) & wait' &)
     while [ $(wc -l < pids) -lt 2 ]; do sleep 0.02; done
     echo leader $$ >> pids";
@@ -147,7 +155,9 @@ fn guard_of(leader: i32) -> i32 {
 #[tokio::test]
 async fn at_the_deadline_everything_of_it_is_ended_and_waited_for() {
     let bench = Bench::new();
-    let migrate = family(&bench, "sleep 1000");
+    fs::write(bench.join("pids"), "").unwrap();
+    let stubborn = FAMILY.replace("echo daemon", "trap \"\" TERM; echo daemon");
+    let migrate = sh(&bench, &format!("{stubborn}\nsleep 1000"));
     let call = call(&key(&bench), Duration::from_secs(2));
     let failure = migrate.mutator.run(&call).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::TimedOut);
@@ -161,13 +171,14 @@ async fn a_call_that_nobody_waits_for_any_more_is_ended() {
     let bench = Bench::new();
     let migrate = family(&bench, "sleep 1000");
     let call = call(&key(&bench), PATIENCE);
-    let leader = tokio::select! {
+    tokio::select! {
         result = migrate.mutator.run(&call) => panic!("{result:?}"),
-        leader = pid_of(&bench, "leader") => leader,
-    };
-    assert!(alive(leader));
-    assert!(migrate.observer.running(&call.key).await.unwrap());
-    assert!(!migrate.observer.running("1/upgrade/other/1/1").await.unwrap());
+        () = async {
+            assert!(alive(pid_of(&bench, "leader").await));
+            assert!(migrate.observer.running(&call.key).await.unwrap());
+            assert!(!migrate.observer.running("1/upgrade/other/1/1").await.unwrap());
+        } => {}
+    }
     wait_for("its end", || bench.processes().is_empty().then_some(()));
     assert!(!migrate.observer.running(&call.key).await.unwrap());
 }
@@ -340,13 +351,13 @@ async fn what_is_not_granted_is_denied_and_journalled() {
 async fn out_of_time_it_is_in_doubt_unless_it_may_run_twice() {
     let bench = Bench::new();
     let script = "echo began >> began; sleep 1000";
-    let line = Line::new(&bench, sh(&bench, script), terms(Duration::from_secs(1)), &[Right::Run]);
+    let line = Line::new(&bench, sh(&bench, script), terms(Duration::from_secs(3)), &[Right::Run]);
     let began = Instant::now();
     let Err(Error::Stop(Stop::InDoubt { operation, label, look })) = line.run(RunOnce::new).await else { panic!() };
     assert_eq!((operation.as_str(), label.as_str()), ("tool.run", "migrate"));
     assert_eq!(look, "`migrate` runs no more, but was ended before it was done: look at what it should have changed");
     assert_eq!(bench.processes(), [0; 0]);
-    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert!(began.elapsed() >= Duration::from_secs(3));
 
     let Err(Error::Answer(failure)) = line.run(RunAgain::new).await else { panic!() };
     assert_eq!(failure.kind, FailureKind::TimedOut);

@@ -18,7 +18,8 @@ mod bindings {
         trappable_error_type: { "backout:host/types.error" => crate::gate::Error },
     });
 }
-use bindings::backout::host::metrics as wit;
+/// The interface as a trait, so that it can be called without a component.
+pub use bindings::backout::host::metrics as wit;
 
 /// Bytes of a metric's name.
 const MAX_NAME: usize = 128;

@@ -3,4 +3,4 @@ mod facts;
 mod host;
 pub mod ops;
 mod watching;
-pub use host::link;
+pub use host::{link, wit};

@@ -16,7 +16,8 @@ mod bindings {
         trappable_error_type: { "backout:host/types.error" => crate::gate::Error },
     });
 }
-use bindings::backout::host::probe as wit;
+/// The interface as a trait, so that it can be called without a component.
+pub use bindings::backout::host::probe as wit;
 
 impl wit::Host for Call<'_> {
     async fn get(&mut self, probe: String, path: String) -> Result<wit::Response, Error> {

@@ -2,4 +2,4 @@
 mod answer;
 mod host;
 pub mod ops;
-pub use host::link;
+pub use host::{link, wit};

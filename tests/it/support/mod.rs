@@ -3,4 +3,6 @@ pub mod bench;
 pub mod call;
 pub mod guests;
 pub mod packages;
+pub mod product;
+pub mod script;
 pub mod shop;

@@ -106,3 +106,30 @@ impl Observe for Process {
         Err(only_of_this_machine())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn sample(processes: &[(i32, u64, u64)]) -> Arc<Sample> {
+        let of = |&(pid, start, ticks): &(i32, u64, u64)| (Identity { pid, start }, Use { ticks, resident: 1 });
+        Arc::new(processes.iter().map(of).collect())
+    }
+
+    fn cpu(before: &[(i32, u64, u64)], after: &[(i32, u64, u64)]) -> Option<f64> {
+        let pair = Pair { before: sample(before), after: sample(after), apart: Duration::from_secs(2) };
+        pair.cpu().map(|processors| processors * 2.0 * procfs::ticks_per_second() as f64)
+    }
+
+    #[test]
+    fn ticks_are_counted_for_each_process_and_an_id_is_used_again() {
+        assert_eq!(cpu(&[(7, 100, 50)], &[(7, 100, 80)]), Some(30.0));
+        assert_eq!(cpu(&[(7, 100, 50), (8, 1, 5)], &[(7, 100, 80), (8, 1, 6)]), Some(31.0));
+        assert_eq!(cpu(&[(7, 100, 50)], &[(7, 900, 3)]), Some(3.0), "another process under the same id");
+        assert_eq!(cpu(&[(7, 100, 50)], &[(7, 900, 80)]), Some(80.0), "also one that has used more");
+        assert_eq!(cpu(&[(7, 100, 50)], &[(7, 100, 60), (9, 900, 4)]), Some(14.0), "one that began in between");
+        assert_eq!(cpu(&[(7, 100, 50), (8, 1, 500)], &[(7, 100, 60)]), Some(10.0), "one that ended in between");
+        assert_eq!(cpu(&[(7, 100, 50)], &[]), None, "nothing runs");
+    }
+}

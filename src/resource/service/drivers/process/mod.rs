@@ -213,6 +213,9 @@ impl Supervised {
     async fn ended_at_once(&self, record: Option<&Record>) -> Failure {
         let how = match record.map(|record| (record.ended, record.stopped)) {
             Some((_, true)) => "it was stopped while it started".to_owned(),
+            Some((Some(ended), _)) if ended.well() => {
+                "it ended at once with exit status 0 (a service has to stay in the foreground)".to_owned()
+            }
             Some((Some(ended), _)) => format!("it ended at once with {ended}"),
             _ => "its supervisor was ended".to_owned(),
         };
@@ -364,7 +367,9 @@ impl Mutate for Supervised {
                     let order = StopOrder { supervisor, within: self.section.stop_within };
                     // Without the order it stops all the same, within the time that it was started with.
                     let _ = self.home.order_stop(&order);
-                    handle.signal(Signal::TERM);
+                    if !handle.signal(Signal::TERM) && supervisor.alive() {
+                        return Err(Failure::failed("its supervisor belongs to another user"));
+                    }
                     match timeout(self.section.stop_within + MARGIN, handle.gone()).await {
                         Ok(gone) => gone.map_err(|e| Failure::failed(format!("its end cannot be seen: {e}")))?,
                         Err(_) => self.break_up(supervisor).await?,

@@ -1,0 +1,105 @@
+//! A step of a script without a component: its host calls are made by hand, through the gate, into a real journal.
+use async_trait::async_trait;
+use backout::{
+    capability::Call,
+    gate::{Error, Event, Events, Gate},
+    journal::{Entry, Header, Journal, Place, Reader},
+    resource::{
+        Access, Failure, Kind, Lend, ResourceId, Resources, Rights,
+        run::{Approver, Facts, Memory, Mutator, Observer, RUN, Run},
+    },
+};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::broadcast::Receiver;
+use tokio_util::sync::CancellationToken;
+
+pub struct Script {
+    dir: tempfile::TempDir,
+    gate: Gate,
+    pub resources: Resources,
+    pub memory: Arc<Mutex<Memory>>,
+    pub cancel: CancellationToken,
+    news: Mutex<Receiver<Event>>,
+}
+
+struct Nobody;
+#[async_trait]
+impl Approver for Nobody {
+    async fn ask(&self, _: &str, _: &str) -> Result<String, Failure> {
+        Err(Failure::unavailable("nobody is there"))
+    }
+}
+
+impl Script {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, run) =
+            Journal::begin(&dir.path().join("journal.db"), Header::default(), Arc::new(|_| ())).unwrap();
+        let (events, cancel) = (Events::default(), CancellationToken::new());
+        let news = Mutex::new(events.subscribe());
+        let place = Place::new("upgrade", false, "", 1);
+        let gate = Gate::new(Arc::new(journal), run, place, events, cancel.clone());
+        let memory = Arc::new(Mutex::new(Memory::default()));
+        let observer = Observer { facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
+        let access = Access::<Run> { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
+        let mut resources = Resources::default();
+        resources.run.0.insert(RUN.to_owned(), lend("run", "", access));
+        Self { dir, gate, resources, memory, cancel, news }
+    }
+
+    pub fn call(&self) -> Call<'_> {
+        Call { gate: &self.gate, resources: &self.resources }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("journal.db")
+    }
+
+    pub async fn entries(&self) -> Vec<Entry> {
+        self.gate.journal.flush().await.unwrap();
+        let reader = Reader::open(&self.path()).unwrap();
+        reader.entries(self.gate.run).unwrap().into_iter().map(|r| r.entry).collect()
+    }
+
+    /// The operations that the journal has, as data: what was asked, and what came of it.
+    pub async fn observed(&self) -> Vec<(String, serde_json::Value, Result<serde_json::Value, Failure>)> {
+        let observed = |entry| match entry {
+            Entry::Observed { request, result, .. } => Some((request.operation, request.request, result)),
+            _ => None,
+        };
+        self.entries().await.into_iter().filter_map(observed).collect()
+    }
+
+    /// Every byte that the journal has written so far.
+    pub async fn journal(&self) -> String {
+        self.entries().await.iter().map(|entry| serde_json::to_string(entry).unwrap()).collect()
+    }
+
+    /// Text, done and total of what was told on the way.
+    pub fn news(&self) -> Vec<(String, u64, u64)> {
+        let mut news = self.news.lock().unwrap();
+        let mut heard = Vec::new();
+        while let Ok(event) = news.try_recv() {
+            if let Event::Progress { text, done, total, .. } = event {
+                heard.push((text, done, total));
+            }
+        }
+        heard
+    }
+}
+
+pub fn lend<K: Kind>(kind: &str, name: &str, access: Access<K>) -> Lend<K> {
+    let (id, terms) = (ResourceId::new(kind, name), K::Terms::default());
+    Lend { id, rights: Rights::all(), terms, uses: Vec::new(), access }
+}
+
+/// Kind and message of what a guest is told.
+pub fn told<T: std::fmt::Debug>(result: Result<T, Error>) -> (&'static str, String) {
+    match result {
+        Err(Error::Answer(failure)) => (failure.kind.as_str(), failure.message),
+        other => panic!("no answer: {other:?}"),
+    }
+}
