@@ -119,7 +119,7 @@ mod tests {
 
     fn cpu(before: &[(i32, u64, u64)], after: &[(i32, u64, u64)]) -> Option<f64> {
         let pair = Pair { before: sample(before), after: sample(after), apart: Duration::from_secs(2) };
-        pair.cpu().map(|processors| processors * 2.0 * procfs::ticks_per_second() as f64)
+        pair.cpu().map(|processors| (processors * 2.0 * procfs::ticks_per_second() as f64).round())
     }
 
     #[test]
