@@ -240,11 +240,13 @@ impl Gate {
         let changes = request.changes.clone();
         self.append(sequence, Entry::Intent(request)).await?;
         // A restore leaves alone what the run never changed, so whatever may change is remembered before it does.
-        if let Some(run) = resources.run.0.get(RUN) {
+        let run = resources.run.0.get(RUN);
+        let disturbs = u32::from(operation.disturbs());
+        if let Some(run) = run {
             let resources = changes.into_iter().filter_map(|id| ResourceId::try_from(id).ok());
             let mut memory = run.access.mutator.memory();
             memory.restore_point.changed.extend(resources);
-            memory.disturbed |= operation.disturbs();
+            memory.disturbances += disturbs;
         }
         let began = Instant::now();
         let half = O::Class::half(&lend.access);
@@ -269,6 +271,10 @@ impl Gate {
                 }
             }
         };
+        // What a driver denies (a path out of a tree) it has not begun.
+        if let (Some(run), Err(Failure { kind: FailureKind::Denied, .. })) = (run, &result) {
+            run.access.mutator.memory().disturbances -= disturbs;
+        }
         let recorded = recorded::<O>(&result)?;
         self.append(sequence, Entry::Outcome { result: recorded, millis: millis(began) }).await?;
         Ok(result?)

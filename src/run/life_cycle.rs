@@ -149,7 +149,7 @@ impl Run {
 
     /// A run that ends before anybody but Backout could notice it has changed nothing.
     pub fn before_anything(&self, halt: Halt) -> Outcome {
-        let disturbed = self.memory().disturbed;
+        let disturbed = self.memory().disturbances > 0;
         match halt {
             Halt::Stopped { stop: Stop::InDoubt { .. }, .. } => Outcome::InDoubt(halt.to_string()),
             _ if disturbed => Outcome::Stopped(halt.to_string()),

@@ -62,7 +62,7 @@ impl Point {
             completed: self.completed.clone(),
             restore_point: self.restore_point.clone(),
             marks: self.marks.clone(),
-            disturbed: false,
+            disturbances: 0,
         }
     }
     pub fn bytes(&self) -> u64 {

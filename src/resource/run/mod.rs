@@ -47,8 +47,8 @@ pub struct Memory {
     pub completed: BTreeSet<String>,
     pub restore_point: RestorePoint,
     pub marks: BTreeMap<String, super::service::Mark>,
-    /// Whether anything outside Backout's own copies has been touched; if not, an end leaves all as it was.
-    pub disturbed: bool,
+    /// Operations that may have touched anything outside Backout's own copies; with none, an end leaves all as it was.
+    pub disturbances: u32,
 }
 
 /// People, seen from a run.

@@ -36,6 +36,16 @@ pub fn rust_shop() -> &'static Guest {
     })
 }
 
+/// A script that tries what the setting `attack` says.
+pub fn hostile() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("tests/guests/hostile");
+        let component = component(&rust_module(&folder, "hostile"));
+        Guest { folder, script: "hostile.wasm", component }
+    })
+}
+
 /// With componentize-py from the example's requirements, in a virtual environment of its own.
 pub fn python_shop() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();

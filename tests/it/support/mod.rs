@@ -1,6 +1,7 @@
 //! What several subjects need.
 pub mod bench;
 pub mod call;
+pub mod command;
 pub mod guests;
 pub mod packages;
 pub mod product;

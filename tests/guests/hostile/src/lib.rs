@@ -3,10 +3,7 @@ wit_bindgen::generate!({ path: "../../../wit", world: "script" });
 
 use backout::host::{types::*, *};
 use exports::backout::host::life_cycle::{Guest, Risk, Step};
-use std::{
-    hint::black_box,
-    sync::atomic::{AtomicPtr, Ordering},
-};
+use std::hint::black_box;
 
 type Result<T = ()> = std::result::Result<T, Error>;
 
@@ -28,7 +25,8 @@ impl Guest for Hostile {
             "twice" => vec![step("a", &[]), step("a", &[])],
             "unknown-after" => vec![step("a", &["nobody"])],
             "names" => vec![step("../../etc", &[]), step("\u{1b}[2J", &[]), step(&"n".repeat(1_000_000), &[])],
-            "many-steps" => (0..100_000).map(|n| step(&format!("s{n}"), &[])).collect(),
+            "many-steps" => (0..1_000).map(|n| step(&format!("s{n}"), &[])).collect(),
+            "far-too-many-steps" => (0..100_000).map(|n| step(&format!("s{n}"), &[])).collect(),
             "title" => {
                 vec![Step { title: "\u{1b}]0;owned\u{7}\u{1b}[2J\rdone\n✓ all is well".into(), ..step("title", &[]) }]
             }
@@ -38,6 +36,7 @@ impl Guest for Hostile {
     }
 
     fn run(_: Phase, step: String) -> Result {
+        std::panic::set_hook(Box::new(|panic| log::warn(&panic.to_string())));
         match step.as_str() {
             "nothing" | "none" | "title" => Ok(()),
             "loop" => endless(),
@@ -71,6 +70,7 @@ impl Guest for Hostile {
             "long-error" => fail("x".repeat(3 << 20)),
             "ungranted" => ungranted(),
             "paths" => paths(),
+            "no-paths" => no_paths(),
             other => fail(format!("no step `{other}`")),
         }
     }
@@ -109,13 +109,10 @@ fn allocate(bytes: u64) -> Result {
     fail("got all of it")
 }
 
-/// By a pointer that the compiler cannot see through, so that it stays a recursion.
+#[allow(unconditional_recursion)]
 fn dive(depth: u32) -> u32 {
-    static NEXT: AtomicPtr<()> = AtomicPtr::new(dive as *mut ());
-    let next = NEXT.load(Ordering::Relaxed);
-    // SAFETY: nothing but `dive` is ever stored.
-    let next: fn(u32) -> u32 = unsafe { std::mem::transmute(next) };
-    next(depth + 1) ^ depth
+    // The compiler may not make a loop of it.
+    black_box(dive(black_box(depth + 1))) ^ depth
 }
 
 /// A text that is said to be a gigabyte long, and is not there.
@@ -139,7 +136,7 @@ fn told(calls: Vec<(&str, Result)>) -> Result {
             Err(error) => lines.push(format!("{what}: {:?}: {}", error.kind, error.message)),
         }
     }
-    fail(lines.join("\n"))
+    fail(lines.join(" ¦ "))
 }
 
 fn ungranted() -> Result {
@@ -163,18 +160,30 @@ fn paths() -> Result {
         ("read a link that leads out", read("out")),
         ("read through a folder link that leads out", read("outside/secret")),
         ("read an absolute link", read("absolute")),
-        ("read a nul", read("fi\0le")),
         ("list ..", files::list("app", "..").map(drop)),
         ("list /", files::list("app", "/").map(drop)),
         ("list a link that leads out", files::list("app", "outside").map(drop)),
         ("write ../owned", write("../owned")),
         ("write /tmp/owned-by-a-script", write("/tmp/owned-by-a-script")),
         ("write through a folder link that leads out", write("outside/owned")),
-        ("write over the tree itself", write(".")),
         ("link to ..", files::link("app", "way-out", "..")),
         ("link to ../secret", files::link("app", "way-out", "../secret")),
         ("link to /etc", files::link("app", "way-out", "/etc")),
         ("link from outside", files::link("app", "../way-in", "sub")),
-        ("install outside", files::install("app", "../owned", "nothing")),
+        ("install outside", files::install("app", "../owned", "gift")),
+    ])
+}
+
+/// Read only: a write that fails for another reason than `denied` counts as begun.
+fn no_paths() -> Result {
+    let read = |path| files::read("app", path).map(drop);
+    told(vec![
+        ("a nul", read("fi\0le")),
+        ("nothing", read("")),
+        ("the tree itself", read(".")),
+        ("a dot", read("./file")),
+        ("two slashes", read("sub//file")),
+        ("a long name", read(&"n".repeat(300))),
+        ("a long path", read(&"n/".repeat(100_000))),
     ])
 }
