@@ -263,3 +263,31 @@ fn the_same_life_cycle_in_python() {
     assert!(said.contains("upgrade/watch"), "{said}");
     as_before(&shop, &before);
 }
+
+#[test]
+fn every_call_of_the_world_does_what_it_says() {
+    let shop = Shop::running(Version::V2Good);
+    let folder = shop.folder.path("packages/every-call");
+    guests::every_call().copy_to(&folder);
+    fs::write(folder.join("greeting.txt"), "hello\n").unwrap();
+    let site = fs::read_to_string(shop.site()).unwrap();
+    let grants = r#"
+[allow."test/every-call"]
+database.orders = { is = "shop", may = ["read", "write", "backup", "restore", "fence"] }
+tree.config = { may = ["read", "write", "backup"] }
+service.shop = { may = ["control", "logs"] }
+metrics.host = { may = ["read"] }
+probe.shop = { may = ["get", "load"] }
+tool.migrate = { may = ["run"] }
+"#;
+    fs::write(shop.site(), site + grants).unwrap();
+    shop.expect(0, &["upgrade", "--yes", "--approve", "owner=Ada", folder.to_str().unwrap()]);
+    let report = fs::read_to_string(shop.folder.path("state/runs/1/report.md")).unwrap();
+    for fact in ["the door is shut", "nobody was there", "Ada", "a warning", "it is only a test"] {
+        assert!(report.contains(fact), "{fact} is not in the report\n{report}");
+    }
+    shop.expect(0, &["rollback", "--yes"]);
+    let database = rusqlite::Connection::open(shop.folder.database()).unwrap();
+    let seen: i64 = database.query_row("SELECT count(*) FROM orders WHERE note = 'seen'", [], |r| r.get(0)).unwrap();
+    assert_eq!(seen, 0);
+}

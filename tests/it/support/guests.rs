@@ -46,6 +46,16 @@ pub fn hostile() -> &'static Guest {
     })
 }
 
+/// A script that makes every call that there is.
+pub fn every_call() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("tests/guests/every-call");
+        let component = component(&rust_module(&folder, "every_call"));
+        Guest { folder, script: "every-call.wasm", component }
+    })
+}
+
 /// With componentize-py from the example's requirements, in a virtual environment of its own.
 pub fn python_shop() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();
