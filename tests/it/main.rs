@@ -13,6 +13,7 @@ mod life_cycle;
 mod logs;
 mod metrics;
 mod package;
+mod past;
 mod probe;
 mod progress;
 mod report;
