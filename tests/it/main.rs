@@ -16,6 +16,7 @@ mod package;
 mod past;
 mod probe;
 mod progress;
+mod references;
 mod report;
 mod service;
 mod site;
