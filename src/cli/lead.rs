@@ -175,7 +175,6 @@ impl Lead {
 
     /// Site against package: nothing starts while a right is missing.
     pub fn lend(&self, package: &Package) -> anyhow::Result<Resources> {
-        self.site.check(package).refuse(package)?;
         Ok(self.site.lend(package)?)
     }
 
@@ -195,6 +194,8 @@ impl Lead {
         };
         if point.is_none() {
             self.site.upgradable(package)?;
+            // What could not be exchanged is found before the upgrade, not by its rollback.
+            self.site.survey().none_or()?;
             self.keep_package(package)?;
         }
         let facts = Facts {

@@ -9,6 +9,7 @@ mod first;
 mod grants;
 mod guests;
 mod journal;
+mod lend;
 mod life_cycle;
 mod logs;
 mod metrics;
