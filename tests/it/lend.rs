@@ -124,13 +124,12 @@ fn what_is_missing_is_told_and_nothing_is_lent() {
            |
          8 | tree.files = { may = ["restore"], why = "x" }
            |      ^^^^^
-           = `backout allow PACKAGE` shows what is missing, and grants it
 
         package/package.toml:13:7: probe web: get is not granted to acme/shop: x
             |
          13 | probe.web = { may = ["get"], why = "x" }
             |       ^^^
-            = `backout allow PACKAGE` shows what is missing, and grants it"#]]
+            = to grant it, after reading why: backout allow package"#]]
     .assert_eq(&folder.plain(&mistakes.to_string()));
     folder.write("package/package.toml", NEEDS.replace("2.0.0", "3.0.0"));
     folder.write("backout.toml", SITE.replace("[allow.\"acme/shop\"]", "[allow.\"acme/shop\"]\nversions = \"2.*\""));
