@@ -104,7 +104,7 @@ impl Args {
         if global.json {
             view(&missing, &additions, true)?;
         } else {
-            ui::result(&format!("{} now allows it to {name}", global.site.display()));
+            ui::result(&format!("{} now allows it to {name}", site.name()));
         }
         Ok(Exit::Done)
     }
@@ -143,7 +143,7 @@ fn question(site: &Site, package: &Package, missing: &[Missing], additions: &[Ad
     let rights: usize = missing.iter().map(|missing| missing.rights.iter().count()).sum();
     let mut out = format!("{} asks for {} that it does not have yet:\n\n", package.title(), count(rights, "right"));
     // The site as it would be: a tool becomes dangerous by the right to write its program.
-    let after = Site::parse(&site.path, text.as_bytes().to_vec()).ok();
+    let after = site.changed(text).ok();
     let foreign = after.as_ref().map(Site::foreign_code).unwrap_or_default();
     let mut rows = Vec::new();
     for (missing, addition) in missing.iter().zip(additions) {
@@ -156,11 +156,13 @@ fn question(site: &Site, package: &Package, missing: &[Missing], additions: &[Ad
         rows.push(vec![String::new(), String::new(), format!("because: {}", missing.need.why)]);
     }
     out.push_str(&columns(&rows));
-    for code in foreign.iter().filter(|code| code.package == package.manifest.name) {
+    let own: Vec<_> = foreign.iter().filter(|code| code.package == package.manifest.name).collect();
+    out.push_str(if own.is_empty() { "" } else { "\n" });
+    for code in own {
         // Writing into a string cannot fail.
-        let _ = writeln!(out, "\n  ! {}", warning(code));
+        let _ = writeln!(out, "  ! {}", warning(code));
     }
-    let _ = writeln!(out, "\nThis goes into {}, below [allow.\"{}\"]:", site.path.display(), package.manifest.name);
+    let _ = writeln!(out, "\nThis goes into {}, below [allow.\"{}\"]:", site.name(), package.manifest.name);
     for addition in additions {
         let _ = writeln!(out, "  {} {}", if addition.more { '~' } else { '+' }, addition.line());
     }
@@ -168,11 +170,9 @@ fn question(site: &Site, package: &Package, missing: &[Missing], additions: &[Ad
 }
 
 fn warning(code: &Foreign<'_>) -> String {
-    let user = code.user.as_ref().map_or("Backout's own user".to_owned(), |user| format!("user {user}"));
-    format!(
-        "{} {} runs what it may write (tree {}), outside the sandbox, as {user}",
-        code.id.kind, code.id.name, code.tree
-    )
+    let (kind, name) = (&code.id.kind, &code.id.name);
+    let user = code.runs_as();
+    format!("{kind} {name} runs what the package may write (tree {}), outside the sandbox, as {user}", code.tree)
 }
 
 #[cfg(test)]

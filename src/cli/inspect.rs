@@ -91,7 +91,7 @@ struct NeedView {
 #[derive(Serialize)]
 struct Unsandboxed {
     tree: String,
-    user: Option<String>,
+    runs_as: String,
 }
 
 impl View {
@@ -254,7 +254,7 @@ impl NeedView {
             why: need.why.clone(),
             bound: grant.map(|grant| grant.is.name.clone()),
             missing: missing.iter().collect(),
-            runs_package_code: runs.map(|f| Unsandboxed { tree: f.tree.to_owned(), user: f.user.clone() }),
+            runs_package_code: runs.map(|f| Unsandboxed { tree: f.tree.to_owned(), runs_as: f.runs_as() }),
         }
     }
 
@@ -287,9 +287,8 @@ impl NeedView {
             rows.push(vec![name, rights, here, if first { self.why.clone() } else { String::new() }]);
         }
         if let Some(runs) = &self.runs_package_code {
-            let user = runs.user.as_ref().map_or("Backout's own user".to_owned(), |user| format!("user {user}"));
-            let text =
-                format!("! runs what this package may write (tree {}), outside the sandbox, as {user}", runs.tree);
+            let Unsandboxed { tree, runs_as } = runs;
+            let text = format!("! runs what this package may write (tree {tree}), outside the sandbox, as {runs_as}");
             rows.push(vec![String::new(), String::new(), String::new(), text]);
         }
         rows

@@ -1,8 +1,8 @@
 //! What the life-cycle commands have in common: from files to a run, from a run's end to an exit code.
-use super::{Exit, Global, Refused, ending, progress::Display, ui};
+use super::{Exit, Global, Refused, ending, past, progress::Display, ui};
 use crate::{
     gate::{Events, Quota},
-    journal::{Header, Reader, Recorded, RunId},
+    journal::{Header, Reader, RunId},
     package::Package,
     report,
     resource::{
@@ -175,7 +175,6 @@ impl Lead {
 
     /// Site against package: nothing starts while a right is missing.
     pub fn lend(&self, package: &Package) -> anyhow::Result<Resources> {
-        self.site.check(package).refuse(package)?;
         Ok(self.site.lend(package)?)
     }
 
@@ -195,6 +194,8 @@ impl Lead {
         };
         if point.is_none() {
             self.site.upgradable(package)?;
+            // What could not be exchanged is found before the upgrade, not by its rollback.
+            self.site.survey().none_or()?;
             self.keep_package(package)?;
         }
         let facts = Facts {
@@ -338,19 +339,8 @@ impl Lead {
         })
     }
 
-    /// The runs that made and used the restore point before this one: its copies are theirs.
-    fn earlier(&self, reader: &Reader, run: RunId) -> anyhow::Result<Vec<Recorded>> {
-        let point = reader.run(run)?.header.restore_point;
-        if point == 0 {
-            return Ok(Vec::new());
-        }
-        let mine = |r: &Recorded| r.run != run;
-        Ok(reader.since(point)?.into_iter().take_while(|r| r.run <= run).filter(mine).collect())
-    }
-
     fn report(&self, run: RunId, folder: &Path) -> anyhow::Result<report::Report> {
-        let reader = Reader::open(&self.journal())?;
-        let report = report::Report::of(&reader.entries(run)?, &self.earlier(&reader, run)?);
+        let report = past::report(&Reader::open(&self.journal())?, run)?;
         fs::create_dir_all(folder)?;
         for (name, text) in [("report.md", report::markdown(&report)), ("report.json", report::json(&report)?)] {
             write_whole(&folder.join(name), &text).with_context(|| format!("write {name}"))?;

@@ -11,10 +11,15 @@ mod exit;
 mod init;
 mod inspect;
 mod lead;
+mod moment;
+mod past;
 mod prepare;
 pub mod progress;
+mod restore_points;
 mod rollback;
+mod runs;
 mod shop;
+mod show;
 mod supervise;
 pub mod ui;
 mod unfence;
@@ -84,6 +89,12 @@ commands! {
     Unfence(unfence),
     /// Show on a real small product what Backout is for
     Demo(demo),
+    /// List the runs of this site
+    Runs(runs),
+    /// Show the report of a run
+    Show(show),
+    /// List what one can go back to
+    RestorePoints(restore_points),
     /// Print a completion script for a shell
     Completions(completions),
     /// The product of the demo

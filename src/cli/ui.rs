@@ -107,8 +107,9 @@ pub fn error(error: &anyhow::Error) {
     let head = console::style("error:").red().bold().for_stderr();
     if let Some(mistakes) = error.downcast_ref::<Mistakes>() {
         say(&format!("{mistakes}\n"));
+        // A missing right is no mistake, but it is in the way just so.
         let count = mistakes.0.len();
-        say(&format!("{head} {count} {}, nothing was changed", if count == 1 { "mistake" } else { "mistakes" }));
+        say(&format!("{head} {count} {}, nothing was changed", if count == 1 { "problem" } else { "problems" }));
         return;
     }
     say(&format!("{head} {error:#}"));

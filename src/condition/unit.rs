@@ -1,8 +1,10 @@
 //! Units, and how numbers are shown. Canonical numbers are parts of one, seconds, bytes, and things per second.
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What a number measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Dimension {
     /// Not known: any unit is taken.
     Any,

@@ -35,6 +35,8 @@ pub struct Package {
     pub manifest: Manifest,
     /// Where it lies, without links.
     pub dir: PathBuf,
+    /// As whoever opened it named it.
+    pub named: String,
     /// The component.
     pub script: Vec<u8>,
     /// lower-case hexadecimal SHA-256 of the component alone
@@ -95,6 +97,7 @@ impl Package {
         Ok(Self {
             manifest,
             dir,
+            named: path.display().to_string(),
             script,
             script_digest,
             digest,

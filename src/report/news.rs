@@ -1,6 +1,7 @@
 //! What is worth knowing of a step, in a line, from the outcomes of its operations.
 use super::text;
 use crate::{
+    condition::{Dimension, scaled},
     journal::Request,
     resource::{
         Failure, Ruling, Verdict,
@@ -67,8 +68,13 @@ impl News {
             }
             "metrics.baseline" => {
                 let medians: BTreeMap<String, f64> = output(value).unwrap_or_default();
-                let median =
-                    |(name, value): (&String, &f64)| format!("{} {}", text::line(name, 80), text::number(*value));
+                let measures = request.request.get("measures").and_then(output::<BTreeMap<String, Dimension>>);
+                let measures = measures.unwrap_or_default();
+                let median = |(name, value): (&String, &f64)| {
+                    let dimension = measures.get(name).copied().unwrap_or(Dimension::Any);
+                    let (value, unit) = scaled(*value, dimension, None);
+                    format!("{} {}", text::line(name, 80), text::measured(value, unit))
+                };
                 self.others.push(medians.iter().map(median).collect::<Vec<_>>().join(", "));
             }
             "database.execute" => {

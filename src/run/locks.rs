@@ -2,9 +2,11 @@
 use crate::{journal::RunId, resource::ResourceId};
 use rustix::fs::{FlockOperation, flock};
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +24,7 @@ impl Locks {
     pub fn take(state: &Path, resources: &[ResourceId]) -> Result<Self, Error> {
         let folder = state.join("locks");
         fs::create_dir_all(&folder).map_err(|source| Error::Io { path: folder.clone(), source })?;
-        // In one order, so that two runs never wait for each other; neither waits at all.
+        // In one order, so that two runs never wait for each other.
         let mut resources = resources.to_vec();
         resources.sort();
         resources.dedup();
@@ -32,7 +34,7 @@ impl Locks {
             let io = |source| Error::Io { path: path.clone(), source };
             let mut file =
                 File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match lock(&file) {
                 Ok(()) => held.push(file),
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let mut holder = String::new();
@@ -46,6 +48,30 @@ impl Locks {
         Ok(Self(held))
     }
 
+    /// The runs that hold something now.
+    pub fn held(state: &Path) -> Result<BTreeSet<RunId>, Error> {
+        let folder = state.join("locks");
+        let io = |path: &Path, source| Error::Io { path: path.to_owned(), source };
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(error) => return Err(io(&folder, error)),
+        };
+        let mut runs = BTreeSet::new();
+        for entry in entries {
+            let path = entry.map_err(|e| io(&folder, e))?.path();
+            let mut file = File::open(&path).map_err(|e| io(&path, e))?;
+            // Let go at once; who takes the lock at this very moment tries again.
+            if flock(&file, FlockOperation::NonBlockingLockShared) != Err(rustix::io::Errno::WOULDBLOCK) {
+                continue;
+            }
+            let mut holder = String::new();
+            let _ = Read::by_ref(&mut file).take(200).read_to_string(&mut holder);
+            runs.extend(holder.strip_prefix("run ").and_then(|rest| rest.split(' ').next()?.parse::<RunId>().ok()));
+        }
+        Ok(runs)
+    }
+
     /// So that a second run can be told who holds it.
     pub fn name(&mut self, run: RunId) -> io::Result<()> {
         for file in &mut self.0 {
@@ -55,6 +81,16 @@ impl Locks {
         }
         Ok(())
     }
+}
+
+/// Not waited for; but somebody who only looks holds it for a blink.
+fn lock(file: &File) -> rustix::io::Result<()> {
+    let taken = flock(file, FlockOperation::NonBlockingLockExclusive);
+    if taken != Err(rustix::io::Errno::WOULDBLOCK) {
+        return taken;
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 #[cfg(test)]
@@ -70,7 +106,9 @@ mod tests {
         first.name(12).unwrap();
         let error = Locks::take(state.path(), &[ResourceId::new("tree", "app"), orders.clone()]).err().unwrap();
         assert!(error.to_string().starts_with("database:orders is held by run 12 (process "), "{error}");
+        assert_eq!(Locks::held(state.path()).unwrap(), BTreeSet::from([12]));
         drop(first);
+        assert_eq!(Locks::held(state.path()).unwrap(), BTreeSet::new());
         Locks::take(state.path(), &[orders]).unwrap();
     }
 }

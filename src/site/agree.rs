@@ -170,6 +170,17 @@ pub struct Foreign<'s> {
     pub user: Option<String>,
 }
 
+impl Foreign<'_> {
+    /// As whom it runs, for people.
+    pub fn runs_as(&self) -> String {
+        match &self.user {
+            Some(user) => format!("user {}", shown(user)),
+            None if rustix::process::geteuid().is_root() => "root".to_owned(),
+            None => "Backout's own user".to_owned(),
+        }
+    }
+}
+
 /// `database `shop-prod``
 pub(super) fn words(id: &ResourceId) -> String {
     format!("{} `{}`", id.kind, shown(&id.name))

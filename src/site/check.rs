@@ -57,11 +57,14 @@ impl Findings {
     /// `Err` with everything that keeps the package from running here.
     pub fn refuse(self, package: &Package) -> Result<(), Mistakes> {
         let mut mistakes = self.mistakes;
-        for missing in &self.missing {
+        let hint = format!("to grant it, after reading why: backout allow {}", shown(&package.named));
+        for (index, missing) in self.missing.iter().enumerate() {
             let message =
                 format!("{} is not granted to {}: {}", missing.title(), package.manifest.name, missing.need.why);
-            let hint = "`backout allow PACKAGE` shows what is missing, and grants it";
-            mistakes.0.push(Mistake::new(message).at(&missing.need.location).hint(hint));
+            let mistake = Mistake::new(message).at(&missing.need.location);
+            // The one command grants all of them.
+            let last = index + 1 == self.missing.len();
+            mistakes.0.push(if last { mistake.hint(&*hint) } else { mistake });
         }
         mistakes.none_or()
     }

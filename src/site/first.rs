@@ -219,7 +219,7 @@ impl Found {
     fn excludes(&self, tree: &Path) -> Vec<String> {
         let mut excludes = Vec::new();
         if tree.as_os_str().is_empty() {
-            excludes.extend(["backout.toml".to_owned(), "state".to_owned()]);
+            excludes.push("backout.toml".to_owned());
         }
         for inner in self.databases.iter().filter_map(|database| database.path.strip_prefix(tree).ok()) {
             let inner = inner.to_string_lossy();
@@ -234,7 +234,10 @@ impl Found {
 
     /// The file. It can be read as it is; what nobody could find out stands there as a comment.
     pub fn text(&self) -> String {
-        let mut out = String::from(HEAD);
+        // A journal must not lie in a tree, not even in a part of it that is excluded.
+        let itself = self.trees.iter().find(|tree| tree.path.as_os_str().is_empty());
+        let state = itself.map_or("state".to_owned(), |tree| format!("../{}-backout", tree.name));
+        let mut out = HEAD.replace("\"state\"   ", &format!("{:10}", Value::from(state).to_string()));
         // Writing into a string cannot fail.
         if let Some(tree) = self.trees.first() {
             let link = Value::from(format!("{}:current", tree.name));

@@ -122,7 +122,7 @@ impl Site {
         let mut document: DocumentMut = self.text().parse().map_err(|_| by_hand("it is no TOML"))?;
         add(&mut document, package, additions).ok_or_else(|| by_hand("its form is not understood"))?;
         let text = document.to_string();
-        let site = Self::parse(&self.path, text.clone().into_bytes()).map_err(|mut wrong| {
+        let site = self.changed(&text).map_err(|mut wrong| {
             wrong.0.iter_mut().for_each(|mistake| mistake.message.insert_str(0, "with these rights, "));
             wrong
         })?;

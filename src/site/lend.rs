@@ -10,8 +10,10 @@ use crate::{
 };
 
 impl Site {
-    /// What the package is lent, by its own labels. An optional need without a grant is simply not there.
+    /// What the package is lent, by its own labels. Nothing is while a right is missing or a version is not allowed; an
+    /// optional need without a grant is simply not there.
     pub fn lend(&self, package: &Package) -> Result<Resources, Mistakes> {
+        self.check(package).refuse(package)?;
         let mut lending = Lending::new(self);
         for need in &package.manifest.needs {
             let Some(grant) = self.grant(package, need) else { continue };

@@ -86,7 +86,15 @@ impl Site {
 
     /// Reads bytes as if they were the content of the site file.
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Mistakes> {
-        let name = path.display().to_string();
+        Self::named(path.display().to_string(), path, bytes)
+    }
+
+    /// This site as it would be with another text in its file.
+    pub fn changed(&self, text: &str) -> Result<Self, Mistakes> {
+        Self::named(self.name().to_owned(), &self.path, text.as_bytes().to_vec())
+    }
+
+    fn named(name: String, path: &Path, bytes: Vec<u8>) -> Result<Self, Mistakes> {
         let path = path.canonicalize().map_err(|e| Mistake::io("the site file", path, &e))?;
         let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
         let source = Source::new(name, bytes);
@@ -110,6 +118,11 @@ impl Site {
     /// The names of the resources of a kind.
     pub fn names(&self, kind: &str) -> impl Iterator<Item = &str> {
         self.locations.keys().filter(move |id| id.kind == kind).map(|id| id.name.as_str())
+    }
+
+    /// The file, as whoever opened it named it.
+    pub fn name(&self) -> &str {
+        self.source.name()
     }
 
     /// The text of the file.

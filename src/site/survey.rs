@@ -34,8 +34,13 @@ impl Site {
             let found = program(&process.run, &process.dir);
             self.note(&mut mistakes, ResourceId::new("service", name), found);
         }
+        // A tool may come with the version that needs it.
+        let coming: Vec<ResourceId> = self.foreign_code().into_iter().map(|code| code.id).collect();
         for (name, section) in &self.tools {
-            self.note(&mut mistakes, ResourceId::new("tool", name), program(&section.run, &section.dir));
+            let id = ResourceId::new("tool", name);
+            if !coming.contains(&id) {
+                self.note(&mut mistakes, id, program(&section.run, &section.dir));
+            }
         }
         self.twins(&mut mistakes);
         mistakes.sort();

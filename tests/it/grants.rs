@@ -328,32 +328,32 @@ fn allow_changes_nothing_without_a_yes() {
         &folder,
         &["allow", "shop"],
         expect![[r#"
-        ── stderr
-        acme/shop 2.0.0 asks for 8 rights that it does not have yet:
+            ── stderr
+            acme/shop 2.0.0 asks for 8 rights that it does not have yet:
 
-          database "shop-prod"  read     read everything in it
-                                backup   copy it, and keep the copy until `backout commit`
-                                restore  put the copy in its place; what was there is kept aside
-                                fence    nobody else can open it while it is fenced; lifted when the run ends
-                                         because: 2.0 drops a column
-          tree "app"            write    write and install files in it, set links
-                                backup   copy it, and keep the copy until `backout commit`
-                                restore  put the copy in its place; what was there is kept aside
-                                         because: the `current` link
-          service "shop"        control  start, stop, restart and reload it
-                                         because: stopped while the schema changes
+              database "shop-prod"  read     read everything in it
+                                    backup   copy it, and keep the copy until `backout commit`
+                                    restore  put the copy in its place; what was there is kept aside
+                                    fence    nobody else can open it while it is fenced; lifted when the run ends
+                                             because: 2.0 drops a column
+              tree "app"            write    write and install files in it, set links
+                                    backup   copy it, and keep the copy until `backout commit`
+                                    restore  put the copy in its place; what was there is kept aside
+                                             because: the `current` link
+              service "shop"        control  start, stop, restart and reload it
+                                             because: stopped while the schema changes
 
-          ! service shop runs what it may write (tree app), outside the sandbox, as user shop
+              ! service shop runs what the package may write (tree app), outside the sandbox, as user shop
 
-        This goes into backout.toml, below [allow."acme/shop"]:
-          + database.orders = { is = "shop-prod", may = ["read", "backup", "restore", "fence"] }
-          + tree.app = { may = ["write", "backup", "restore"] }
-          + service.shop = { may = ["control"] }
+            This goes into backout.toml, below [allow."acme/shop"]:
+              + database.orders = { is = "shop-prod", may = ["read", "backup", "restore", "fence"] }
+              + tree.app = { may = ["write", "backup", "restore"] }
+              + service.shop = { may = ["control"] }
 
-        error: nothing was changed
-          hint: without a terminal: backout allow --yes PACKAGE; or edit the site file
-        ── exit 3
-    "#]],
+            error: nothing was changed
+              hint: without a terminal: backout allow --yes PACKAGE; or edit the site file
+            ── exit 3
+        "#]],
     );
     assert_eq!(folder.read("backout.toml"), SITE);
     let json = folder.backout(&["allow", "shop", "--json"]);
@@ -381,7 +381,7 @@ fn allow_adds_lines_and_leaves_every_other_as_it_was() {
               metrics "numbers"     read     ask for the numbers that it names
                                              because: 2.0 goes back when it errs
 
-              ! service shop runs what it may write (tree app), outside the sandbox, as user shop
+              ! service shop runs what the package may write (tree app), outside the sandbox, as user shop
 
             This goes into backout.toml, below [allow."acme/shop"]:
               ~ database.orders = { is = "shop-prod", may = ["read", "backup", "restore", "fence"] }
@@ -465,40 +465,40 @@ fn allow_asks_which_resource_where_it_cannot_know() {
         &folder,
         &["allow", "--yes", "shop"],
         expect![[r#"
-        ── stderr
-        database orders: the site has shop-prod, stock
-          = say which one: `--bind database.orders=shop-prod`
+            ── stderr
+            database orders: the site has shop-prod, stock
+              = say which one: `--bind database.orders=shop-prod`
 
-        error: 1 mistake, nothing was changed
-        ── exit 3
-    "#]],
+            error: 1 problem, nothing was changed
+            ── exit 3
+        "#]],
     );
     said(
         &folder,
         &["allow", "--yes", "shop", "--bind", "database.orders=shop-prd"],
         expect![[r#"
-        ── stderr
-        the site has no database `shop-prd`
-          = did you mean `shop-prod`?
+            ── stderr
+            the site has no database `shop-prd`
+              = did you mean `shop-prod`?
 
-        error: 1 mistake, nothing was changed
-        ── exit 3
-    "#]],
+            error: 1 problem, nothing was changed
+            ── exit 3
+        "#]],
     );
     said(
         &folder,
         &["allow", "--yes", "shop", "--bind", "database.order=stock"],
         expect![[r#"
-        ── stderr
-        database order is not among the missing rights
-          = did you mean `database.orders`?
+            ── stderr
+            database order is not among the missing rights
+              = did you mean `database.orders`?
 
-        database orders: the site has shop-prod, stock
-          = say which one: `--bind database.orders=shop-prod`
+            database orders: the site has shop-prod, stock
+              = say which one: `--bind database.orders=shop-prod`
 
-        error: 2 mistakes, nothing was changed
-        ── exit 3
-    "#]],
+            error: 2 problems, nothing was changed
+            ── exit 3
+        "#]],
     );
     assert_eq!(folder.backout(&["allow", "--yes", "shop", "--bind", "orders"]).code, 2);
     assert_eq!(folder.read("backout.toml"), two);
@@ -525,7 +525,7 @@ fn allow_refuses_what_would_run_as_root() {
                 |          ^^^^
                 = say as which `user` it runs, or `allow-root = true` if it must be root
 
-            error: 1 mistake, nothing was changed
+            error: 1 problem, nothing was changed
             ── exit 3
         "#]],
     );

@@ -1,6 +1,9 @@
 //! The examples are built from source, and what is committed is what the source gives.
-use crate::support::guests::{self, Guest};
-use backout::package::Package;
+use crate::support::{
+    guests::{self, Guest},
+    run::Trial,
+};
+use backout::{package::Package, run::Phase};
 use std::{collections::BTreeSet, fs, path::Path};
 use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldId};
@@ -60,6 +63,24 @@ fn a_script_imports_the_world_and_nothing_but_wasi_beside_it() {
     assert!(world.iter().all(|name| python.contains(name)), "{python:#?}");
     let other: Vec<_> = python.iter().filter(|name| !world.contains(*name) && !name.starts_with("wasi:")).collect();
     assert!(other.is_empty(), "{other:#?}");
+}
+
+/// One life cycle in two languages: the same steps, in the same order, with the same words.
+#[tokio::test]
+async fn both_languages_plan_the_same() {
+    let settings = [("watch", "7"), ("clients", "3"), ("load", "2")];
+    let (rust, python) = (
+        Trial::begin(&guests::rust_shop().component, &settings),
+        Trial::begin(&guests::python_shop().component, &settings),
+    );
+    for phase in [Phase::Prepare, Phase::Upgrade, Phase::Rollback, Phase::Verify] {
+        let [rust, python] = [&rust, &python].map(|trial| trial.run.plan(phase, phase == Phase::Rollback));
+        let (rust, python) = (rust.await.unwrap(), python.await.unwrap());
+        assert!(rust.len() >= 3, "{rust:#?}");
+        assert_eq!(rust, python, "{phase:?}");
+    }
+    let upgrade = rust.run.plan(Phase::Upgrade, false).await.unwrap();
+    assert_eq!(upgrade.last().unwrap().estimate_seconds, 7, "the setting decides");
 }
 
 #[test]

@@ -427,6 +427,7 @@ async fn baselines_are_recorded_and_later_checks_rest_on_them() {
     assert_eq!((reading.name.as_str(), reading.value, reading.unit.as_str()), ("p95", 100.0, "ms"));
     assert_eq!(reading.must, "<= 1.2 * baseline, here 120 ms");
     let baseline = observed.iter().find(|(name, ..)| name == "metrics.baseline").unwrap();
+    assert_eq!(baseline.1["measures"], serde_json::json!({ "error-rate": "any", "p95": "time", "queue": "any" }));
     assert_eq!(baseline.2, Ok(serde_json::json!({ "error-rate": 0.002, "p95": 0.1 })));
 }
 

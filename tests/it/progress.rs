@@ -44,7 +44,7 @@ fn an_upgrade_that_goes_back_on_a_terminal() {
     let rows = on_terminal(rows(&mut board(0), &story::rolled_back()));
     expect![[r#"
           run 12                upgrade acme/shop 1.4.2 → 2.0.0 on web-3                               02:11
-        ✓ prepare/baseline      error-rate 0.002, p95 0.118                                              2 s
+        ✓ prepare/baseline      error-rate 0.2 %, p95 118 ms                                             2 s
         ✓ prepare/copy          2 copies proven, 2.3 GB                                             4 m 02 s
         ✓ upgrade/close         431 changes in the copies brought up to date                            21 s
         ✓ upgrade/install                                                                               41 s
@@ -67,7 +67,7 @@ fn the_same_in_a_file() {
     expect![[r#"
           run 12                upgrade acme/shop 1.4.2 → 2.0.0 on web-3  02:11
         … prepare/baseline      Record how 1.0 behaves
-        ✓ prepare/baseline      error-rate 0.002, p95 0.118  2 s
+        ✓ prepare/baseline      error-rate 0.2 %, p95 118 ms  2 s
         … prepare/copy          Copy database and files, prove the copies
         ✓ prepare/copy          2 copies proven, 2.3 GB  4 m 02 s
         … upgrade/close         Close the shop, bring the copies up to date

@@ -624,8 +624,7 @@ fn a_site_can_be_read_when_the_host_is_half_way_and_survey_says_what_is_wrong() 
         expect![[r#"
             database `shop-prod`: srv/shop.db: there is no such file
             tree `shop-app`: srv/shop: there is no such file
-            service `shop`: srv/shop/current/bin/shop: there is no such file
-            tool `shop-migrate`: srv/shop/current/bin/shop: there is no such file"#]],
+            service `shop`: srv/shop/current/bin/shop: there is no such file"#]],
     );
     // As a fence leaves it.
     surveyed(
@@ -663,7 +662,6 @@ fn a_site_can_be_read_when_the_host_is_half_way_and_survey_says_what_is_wrong() 
         expect![[r#"
             database `shop-prod`: srv/shop.db has 2 names (hard links)
             service `shop`: srv/shop/current/bin/shop is no program
-            tool `shop-migrate`: srv/shop/current/bin/shop is no program
             database `two`: srv/two.db has 2 names (hard links)
             database `two`: it is the same file as database `shop-prod`"#]],
     );

@@ -238,7 +238,13 @@ impl Story {
         self.begin("prepare", false, "baseline");
         let medians = json!({ "error-rate": 0.002, "p95": 0.118 });
         self.saw(
-            request("metrics.baseline", "observe", "shop", "metrics:prom", json!({ "metrics": "shop", "window": 2 })),
+            request(
+                "metrics.baseline",
+                "observe",
+                "shop",
+                "metrics:prom",
+                json!({ "metrics": "shop", "window": 2, "measures": { "error-rate": "fraction", "p95": "time" } }),
+            ),
             Ok(medians),
             2000,
         );

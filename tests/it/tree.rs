@@ -30,11 +30,12 @@ struct Place {
     notes: Arc<Notes>,
 }
 
-/// A journal that can break.
+/// A journal that can break, and a display.
 #[derive(Default)]
 struct Notes {
     evidence: Mutex<Vec<Value>>,
     broken: Mutex<bool>,
+    progress: Mutex<Vec<(String, u64, u64)>>,
 }
 impl Witness for Notes {
     fn evidence(&self, data: Value) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>> {
@@ -43,9 +44,10 @@ impl Witness for Notes {
         Box::pin(async move { if broken { Err(Failure::failed("the power failed")) } else { Ok(()) } })
     }
 }
-struct Unseen;
-impl Progress for Unseen {
-    fn progress(&self, _: &str, _: u64, _: u64) {}
+impl Progress for Notes {
+    fn progress(&self, text: &str, done: u64, total: u64) {
+        self.progress.lock().unwrap().push((text.to_owned(), done, total));
+    }
 }
 
 impl Place {
@@ -103,7 +105,7 @@ impl Place {
             deadline: Instant::now() + Duration::from_secs(60),
             cancel: Default::default(),
             witness: self.notes.clone(),
-            progress: Arc::new(Unseen),
+            progress: self.notes.clone(),
         }
     }
     fn evidence(&self) -> Vec<Value> {

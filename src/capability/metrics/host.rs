@@ -2,7 +2,7 @@
 use super::ops;
 use crate::{
     capability::{AsCall, Call, bounded},
-    condition,
+    condition::{self, Dimension},
     gate::Error,
     resource::{Lend, Metrics, metrics::HostMetrics, run::RUN},
 };
@@ -30,8 +30,8 @@ impl wit::Host for Call<'_> {
         self.perform(ops::Query { metrics, name, allowed }).await
     }
     async fn baseline(&mut self, metrics: String, window: u32) -> Result<(), Error> {
-        let names = self.queries(&metrics);
-        let medians = self.perform(ops::Baseline { metrics: metrics.clone(), window, names }).await?;
+        let measures = self.measures(&metrics);
+        let medians = self.perform(ops::Baseline { metrics: metrics.clone(), window, measures }).await?;
         self.remember(&metrics, medians);
         Ok(())
     }
@@ -57,6 +57,12 @@ impl Call<'_> {
 
     fn queries(&self, label: &str) -> Vec<String> {
         self.lent_metrics(label).map(|lend| lend.terms.queries.clone()).unwrap_or_default()
+    }
+
+    fn measures(&self, label: &str) -> BTreeMap<String, Dimension> {
+        let Some(lend) = self.lent_metrics(label) else { return BTreeMap::new() };
+        let measured = |name: &String| (name.clone(), lend.access.observer.dimension(name));
+        lend.terms.queries.iter().map(measured).collect()
     }
 
     /// The baselines of the metrics that the need lists.

@@ -4,6 +4,7 @@ use super::{
 };
 use crate::{
     capability::MAX_TIME,
+    condition::Dimension,
     gate::{Operation, class},
     resource::{
         Area, CallCtx, Failure, Metrics, Reading, Right, Ruling, Verdict,
@@ -56,8 +57,8 @@ pub struct Baseline {
     pub metrics: String,
     /// seconds
     pub window: u32,
-    /// what the need lists
-    pub names: Vec<String>,
+    /// What the need lists, and what it measures: whoever shows the medians shall say them in a unit.
+    pub measures: BTreeMap<String, Dimension>,
 }
 impl Operation for Baseline {
     const NAME: &'static str = "metrics.baseline";
@@ -73,7 +74,8 @@ impl Operation for Baseline {
         Duration::from_secs(self.window.into()) + SLACK
     }
     async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<BTreeMap<String, f64>, Failure> {
-        if self.names.is_empty() {
+        let names: Vec<String> = self.measures.keys().cloned().collect();
+        if names.is_empty() {
             return Err(Failure::denied("the need lists no queries, so there is nothing to record"));
         }
         if self.window > MAX_WINDOW {
@@ -84,10 +86,10 @@ impl Operation for Baseline {
         let mut clock = Clock::new(self.window);
         while taken < FEWEST || !clock.is_over() {
             clock.tick(call).await?;
-            let (sample, why) = sample(&self.names, metrics, call).await?;
+            let (sample, why) = sample(&names, metrics, call).await?;
             taken += 1;
             silence = why.or(silence);
-            for name in &self.names {
+            for name in &names {
                 values.entry(name).or_default().extend(sample.get(name).copied().flatten());
             }
             clock.progress(call, &line(&sample, None, metrics));

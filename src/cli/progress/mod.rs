@@ -8,7 +8,7 @@ pub use board::{Board, Live, Mark, Row};
 pub use layout::Paper;
 pub use plan::plan;
 
-use super::{Refused, ui};
+use super::{Refused, moment, ui};
 use crate::{
     gate::{Event, Events},
     report::text,
@@ -17,7 +17,7 @@ use crate::{
 use std::{
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::sync::{
     broadcast::{
@@ -98,7 +98,7 @@ impl Drop for Inner {
 }
 
 async fn show(mut events: Receiver<Event>, mut stopped: oneshot::Receiver<()>, verbose: u8) {
-    let mut board = Board::new(verbose, local);
+    let mut board = Board::new(verbose, moment::time_of_day);
     let mut ticks = tokio::time::interval(TICK);
     for tick in 0.. {
         // All that waits is heard before the next picture.
@@ -106,7 +106,7 @@ async fn show(mut events: Receiver<Event>, mut stopped: oneshot::Receiver<()>, v
             tokio::select! {
                 biased;
                 event = events.recv() => match event {
-                    Ok(event) => tell(&board.hear(&event, now())),
+                    Ok(event) => tell(&board.hear(&event, moment::now())),
                     Err(RecvError::Lagged(lost)) => tell(&board.lagged(lost)),
                     Err(RecvError::Closed) => return end(&mut board),
                 },
@@ -119,9 +119,9 @@ async fn show(mut events: Receiver<Event>, mut stopped: oneshot::Receiver<()>, v
         }
         let paper = ui::paper();
         if ui::is_live() {
-            ui::live(&board.live(now()).iter().map(|live| paper.live(live, tick)).collect::<Vec<_>>());
+            ui::live(&board.live(moment::now()).iter().map(|live| paper.live(live, tick)).collect::<Vec<_>>());
         } else {
-            tell(&board.plain_news(now()));
+            tell(&board.plain_news(moment::now()));
         }
     }
 }
@@ -129,7 +129,7 @@ async fn show(mut events: Receiver<Event>, mut stopped: oneshot::Receiver<()>, v
 fn drain(events: &mut Receiver<Event>, board: &mut Board) {
     loop {
         match events.try_recv() {
-            Ok(event) => tell(&board.hear(&event, now())),
+            Ok(event) => tell(&board.hear(&event, moment::now())),
             Err(TryRecvError::Lagged(lost)) => tell(&board.lagged(lost)),
             Err(TryRecvError::Empty | TryRecvError::Closed) => return,
         }
@@ -138,7 +138,7 @@ fn drain(events: &mut Receiver<Event>, board: &mut Board) {
 
 fn end(board: &mut Board) {
     ui::live(&[]);
-    tell(&board.end(now()));
+    tell(&board.end(moment::now()));
 }
 
 fn tell(rows: &[Row]) {
@@ -147,15 +147,4 @@ fn tell(rows: &[Row]) {
     for line in rows.iter().filter(told).flat_map(|row| ui::paper().row(row)) {
         ui::say(&line);
     }
-}
-
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The time of day where the operator is.
-fn local(at: i64) -> String {
-    let at = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
 }

@@ -5,5 +5,6 @@ pub mod command;
 pub mod guests;
 pub mod packages;
 pub mod product;
+pub mod run;
 pub mod script;
 pub mod shop;

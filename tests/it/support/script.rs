@@ -25,7 +25,7 @@ pub struct Script {
     news: Mutex<Receiver<Event>>,
 }
 
-struct Nobody;
+pub struct Nobody;
 #[async_trait]
 impl Approver for Nobody {
     async fn ask(&self, _: &str, _: &str) -> Result<String, Failure> {

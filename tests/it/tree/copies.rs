@@ -114,17 +114,20 @@ async fn a_fingerprint_has_a_part_for_each_top_level_entry_and_sees_all_but_time
     rustix::fs::setxattr(place.at("bin/shop"), "user.origin", b"thief!", rustix::fs::XattrFlags::empty()).unwrap();
     fs::remove_file(place.at("a-second-name")).unwrap();
     fs::copy(place.at("conf/shop.toml"), place.at("a-second-name")).unwrap();
+    if is_root() {
+        std::os::unix::fs::chown(place.at("a-second-name"), Some(1234), Some(5678)).unwrap();
+    }
     OpenOptions::new().write(true).open(place.at("sparse")).unwrap().write_at(b"!", 1 << 29).unwrap();
-    place.file("conf/new", "");
+    place.file("empty/no more", "");
     assert_eq!(
         differ().await,
         [
             ". has other content",
-            "a-second-name has other content",
             "bin has other content",
-            "conf has 2, had 1",
+            // No second name any more.
+            "conf has other content",
             "current has other content",
-            "empty has other content",
+            "empty has 1, had 0",
             "sparse has other content"
         ]
     );
@@ -381,4 +384,7 @@ async fn a_cancelled_look_ends_and_a_call_whose_time_is_over_stops_copying() {
     let snapshot = take(&place).await;
     place.look().inspect(&snapshot, &place.call()).await.unwrap();
     assert_eq!(names(&place.slot()), ["proof", "standby"]);
+    let progress = place.notes.progress.lock().unwrap();
+    assert!(progress.iter().any(|(text, done, total)| !text.is_empty() && *done > 0 && *total >= 200_000_000));
+    assert!(progress.iter().all(|(_, done, total)| done <= total), "{progress:?}");
 }

@@ -237,6 +237,19 @@ async fn half_an_exchange_is_finished_by_whatever_comes_next() {
     assert_eq!(place.text("uploads/new"), "by the product");
     assert_eq!((place.text("uploads/a"), place.text("uploads/deep/b")), ("customer's".into(), "later".into()));
     assert_eq!((place.text("v/1/cache/kept"), place.text("conf")), ("warm".into(), "old".into()));
+    assert_eq!(
+        place.look().exchanged(&snapshot, &[]).await.unwrap(),
+        Exchange::NotDone,
+        "a third call has done nothing"
+    );
+
+    // The second call was interrupted as well, before it had anything to say.
+    let (place, snapshot, before) = upgraded().await;
+    begun(&place, &snapshot).await;
+    rename(&place);
+    let found = place.look().exchanged(&snapshot, &[]).await.unwrap();
+    assert!(matches!(found, Exchange::Done { .. }), "{found:?}");
+    assert_restored(&place, &before);
 
     // A file that both have: neither is overwritten.
     let (place, snapshot, _) = upgraded().await;

@@ -386,8 +386,10 @@ impl Mutate for Supervised {
             record.stopped = true;
             record.gone = true;
             let home = self.home.clone();
-            let saved = blocking(move || home.save(&record)).await?;
-            saved.map_err(|e| Failure::failed(format!("it is stopped, but its record cannot be written: {e}")))?;
+            // It is stopped all the same; on a full disk its status stays `failed`.
+            if let Err(error) = blocking(move || home.save(&record)).await? {
+                tracing::warn!(service = self.name, %error, "it is stopped, but its record cannot be written");
+            }
         }
         Ok(())
     }

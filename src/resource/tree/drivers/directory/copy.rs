@@ -208,31 +208,28 @@ impl Copier<'_> {
     }
 
     fn settle(&mut self, live: &Listing) -> Result<(), Failure> {
-        let touched: Vec<RelPath> = self.touched.iter().cloned().collect();
-        if self.written.len() + touched.len() > FEW {
+        self.touched.append(&mut self.written.iter().cloned().collect());
+        let touched = std::mem::take(&mut self.touched);
+        if touched.len() > FEW {
             return rustix::fs::syncfs(self.copy.root).at("write the copy of", &RelPath::default());
         }
-        for path in std::mem::take(&mut self.written) {
-            let is_file = live.entries.get(&path).is_some_and(|r| matches!(r.what, What::File { .. }));
-            if !is_file {
-                continue;
-            }
-            let folder = self.copy.folder(&path.folder()).at("open the copy of", &path)?;
-            match open(folder, path.name(), OFlags::empty()) {
-                Ok(file) => rustix::fs::fsync(file).at("write the copy of", &path)?,
-                Err(Errno::NOENT) => {}
-                Err(e) => return Err(e).at("write the copy of", &path),
-            }
-        }
-        let folders = live.entries.iter().filter(|(_, r)| r.is_folder()).map(|(path, _)| path);
-        for path in folders.filter(|path| touched.contains(path)) {
-            match self.copy.folder(path) {
-                Ok(folder) => rustix::fs::fsync(folder).at("write the copy of", path)?,
+        for path in touched {
+            let synced = match live.entries.get(&path).map(|record| &record.what) {
+                Some(What::Folder) => self.copy.folder(&path).and_then(|folder| Ok(rustix::fs::fsync(folder)?)),
+                Some(What::File { .. }) => self.sync_file(&path),
+                _ => Ok(()),
+            };
+            match synced {
                 Err(e) if gone(&e) => {}
-                Err(e) => return Err(e).at("write the copy of", path),
+                synced => synced.at("write the copy of", &path)?,
             }
         }
         Ok(())
+    }
+
+    fn sync_file(&mut self, path: &RelPath) -> io::Result<()> {
+        let file = open(self.copy.folder(&path.folder())?, path.name(), OFlags::empty())?;
+        Ok(rustix::fs::fsync(file)?)
     }
 }
 

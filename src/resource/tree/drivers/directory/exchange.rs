@@ -66,7 +66,7 @@ pub fn prepare(tree: &Configured, snapshot: &Snapshot, work: &Work) -> Result<Re
     if slot.node(ASIDE)?.is_some() {
         return Err(Failure::conflict("this copy was live already and has been replaced since"));
     }
-    let (_, proof) = standby::inspect(tree, &live, snapshot, work)?;
+    standby::still_proven(tree, &slot, &proof, work)?;
     free(&live.path, now.is_some())?;
     free(&slot.path.join(STANDBY), true)?;
     let side = now.map(|_| live.root()).transpose()?;
@@ -133,7 +133,9 @@ fn swap(live: &Live, slot: &Slot, there: bool) -> Result<(), Failure> {
     let flags = if there { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
     rustix::fs::renameat_with(&slot.folder, STANDBY, &live.parent, &live.name, flags).map_err(|e| match e {
         Errno::BUSY => Failure::conflict("the tree is a mount point or otherwise busy"),
-        Errno::XDEV => Failure::conflict("the tree and its copy are on different file systems"),
+        Errno::XDEV => Failure::conflict(
+            "the file system does not exchange the tree and its copy: they are on different ones, or on layers of a container",
+        ),
         Errno::INVAL | Errno::NOSYS => Failure::failed("the file system of the tree cannot exchange two folders"),
         e => Failure::failed(format!("failed to exchange the tree and its copy: {e}")),
     })
@@ -249,14 +251,16 @@ pub fn exchanged(
     let (slot, proof) = standby::proof_of(tree, &live, snapshot)?;
     let now = live.node()?;
     let last = evidence.last().map(|e| serde_json::from_value::<Evidence>(e.clone()));
+    let half = slot.node(ASIDE)?.is_none();
     let standby = match last {
         Some(Ok(evidence)) => evidence.standby,
         Some(Err(e)) => return Ok(Exchange::Unclear(format!("the evidence cannot be read: {e}"))),
-        // Nothing irreversible comes before the evidence.
+        // Nothing irreversible comes before the evidence, but for finishing what an earlier call had begun.
+        None if half && now.is_some_and(|now| now.is(&proof.header.root)) => proof.header.root,
         None => return Ok(Exchange::NotDone),
     };
     if now.is_some_and(|now| now.is(&standby)) {
-        if slot.node(ASIDE)?.is_none() {
+        if half {
             work.deed(&locks, || finish(&live, &slot, &excludes(&proof)?, work))?;
         }
         return Ok(Exchange::Done { aside: slot.path.join(ASIDE).display().to_string() });

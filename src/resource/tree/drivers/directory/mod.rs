@@ -42,7 +42,7 @@ impl Configured {
 
     /// A copy belongs to the place that it was made beside.
     fn same_place(&self, live: &Live, snapshot: &Snapshot) -> Result<(), Failure> {
-        if Slot::path(live, &self.name, &snapshot.id)? == Path::new(&snapshot.place) {
+        if Slot::path(live, &self.name, &snapshot.id)?.display().to_string() == snapshot.place {
             return Ok(());
         }
         Err(Failure::conflict("the site says another place for the tree than when the copy was made"))
@@ -93,10 +93,7 @@ impl ObserveCopies for Directory {
     }
     async fn inspect(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<(), Failure> {
         let snapshot = snapshot.clone();
-        let inspect = move |tree: &Configured, work: &Work| {
-            standby::inspect(tree, &Live::find(&tree.section.path)?, &snapshot, work).map(|_| ())
-        };
-        self.look(Some(call), inspect).await
+        self.look(Some(call), move |tree, work| standby::inspect(tree, &snapshot, work)).await
     }
     async fn exchanged(&self, snapshot: &Snapshot, evidence: &[serde_json::Value]) -> Result<Exchange, Failure> {
         let (snapshot, evidence) = (snapshot.clone(), evidence.to_vec());

@@ -41,7 +41,7 @@ pub fn take(tree: &Configured, id: &str, work: &Work) -> Result<Snapshot, Failur
     Slot::path(&live, &tree.name, id)?;
     let bytes = survey(tree, &live, work)?;
     let slot = Slot::create(&live, &tree.name, id)?;
-    not_exchanged(&slot)?;
+    not_exchanged(&slot, Proof::read(&slot)?.as_ref())?;
     let result = start_over(&slot).and_then(|()| bring(tree, &live, &slot, None, bytes, work));
     if result.is_err() {
         // Nobody will ever ask for it by this id. What cannot be removed now goes when the same id starts over.
@@ -66,8 +66,8 @@ pub fn refresh(tree: &Configured, snapshot: &Snapshot, work: &Work) -> Result<Sn
     tree.same_place(&live, snapshot)?;
     let bytes = survey(tree, &live, work)?;
     let slot = Slot::create(&live, &tree.name, &snapshot.id)?;
-    not_exchanged(&slot)?;
     let proof = Proof::read(&slot)?;
+    not_exchanged(&slot, proof.as_ref())?;
     if slot.node(STANDBY)?.is_none() {
         start_over(&slot)?;
     }
@@ -75,8 +75,8 @@ pub fn refresh(tree: &Configured, snapshot: &Snapshot, work: &Work) -> Result<Sn
 }
 
 /// What is kept aside must not be taken for a stand-by.
-fn not_exchanged(slot: &Slot) -> Result<(), Failure> {
-    let half = match (Proof::read(slot)?, slot.node(STANDBY)?) {
+fn not_exchanged(slot: &Slot, proof: Option<&Proof>) -> Result<(), Failure> {
+    let half = match (proof, slot.node(STANDBY)?) {
         (Some(proof), Some(standby)) => !standby.is(&proof.header.root),
         _ => false,
     };
@@ -99,10 +99,10 @@ fn bring(
     let (root, standby) = (live.root()?, slot.root(STANDBY)?);
     let no_paths = BTreeSet::new();
     let mut at = Time::now();
-    work.begin("reading", bytes);
+    let known = proof.as_ref().and_then(|proof| proof.known(&no_paths));
+    work.begin("reading", if proof.is_some() && known.is_none() { 2 * bytes } else { bytes });
     let (first, second) = std::thread::scope(|threads| {
         let (none, standby) = (&none, &standby);
-        let known = proof.as_ref().and_then(|proof| proof.known(&no_paths));
         let copy = threads.spawn(move || copy_scan(none, known, true, work).of(standby.as_fd()));
         (live_scan(&excludes, Read::All, None, work).of(root.as_fd()), copy.join())
     });
@@ -211,9 +211,13 @@ fn no_mounts(live: &Live) -> Result<(), Failure> {
     }))
 }
 
-/// The stand-by as it was proven, and as it still is.
-pub fn inspect(tree: &Configured, live: &Live, snapshot: &Snapshot, work: &Work) -> Result<(Slot, Proof), Failure> {
-    let (slot, proof) = proof_of(tree, live, snapshot)?;
+pub fn inspect(tree: &Configured, snapshot: &Snapshot, work: &Work) -> Result<(), Failure> {
+    let (slot, proof) = proof_of(tree, &Live::find(&tree.section.path)?, snapshot)?;
+    still_proven(tree, &slot, &proof, work)
+}
+
+/// The stand-by is as it was when it was proven.
+pub fn still_proven(tree: &Configured, slot: &Slot, proof: &Proof, work: &Work) -> Result<(), Failure> {
     if proof.header.exclude != tree.section.exclude {
         return Err(Failure::unproven("the site excludes other paths than when the copy was proven: refresh it"));
     }
@@ -221,21 +225,15 @@ pub fn inspect(tree: &Configured, live: &Live, snapshot: &Snapshot, work: &Work)
         return Err(Failure::unproven("the stand-by is not there any more"));
     }
     let standby = slot.root(STANDBY)?;
-    let no_paths = BTreeSet::new();
-    let scan = Scan {
-        excludes: &Excludes::default(),
-        read: Read::All,
-        known: proof.known(&no_paths),
-        tolerant: true,
-        from_disk: true,
-        work,
-    };
+    let (no_paths, none) = (BTreeSet::new(), Excludes::default());
+    let known = proof.known(&no_paths);
     work.begin("checking the copy", proof.listing.to_read());
-    let differing = scan.of(standby.as_fd())?.differing(&proof.listing);
+    let differing = copy_scan(&none, known, true, work).of(standby.as_fd())?.differing(&proof.listing);
     if !differing.is_empty() {
-        return Err(Failure::unproven(format!("the stand-by was damaged since it was proven: {}", some(differing.iter()))));
+        let damaged = some(differing.iter());
+        return Err(Failure::unproven(format!("the stand-by was damaged since it was proven: {damaged}")));
     }
-    Ok((slot, proof))
+    Ok(())
 }
 
 /// The proof that the snapshot speaks of, whatever has become of the stand-by.
