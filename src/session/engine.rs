@@ -201,10 +201,15 @@ fn ended(error: &wasmtime::Error, last_words: Option<String>) -> Ended {
     }
     let frames = error.downcast_ref::<wasmtime::WasmBacktrace>().map(|trace| {
         let names = trace.frames().iter().filter_map(|frame| frame.func_name().map(demangled));
-        names.take(8).collect()
+        names.filter(|name| !panicking(name)).take(8).collect()
     });
     let root = error.root_cause().to_string();
     Ended::Trapped { message: last_words.unwrap_or(root), frames: frames.unwrap_or_default() }
+}
+
+/// How Rust comes from a panic to its trap is the same each time, and hides where it was.
+fn panicking(name: &str) -> bool {
+    ["__rust", "std::", "core::panicking", "core::option", "core::result"].iter().any(|start| name.starts_with(start))
 }
 
 fn demangled(name: &str) -> String {

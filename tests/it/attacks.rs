@@ -162,7 +162,10 @@ fn an_endless_recursion_ends() {
 
 #[test]
 fn a_panic_says_its_message_and_where_it_was() {
-    refused("panic", &["prepare/panic", "the script broke down", "no way forward at 42", "src/lib.rs"]);
+    let says =
+        &["prepare/panic", "the script broke down", "no way forward at 42", "src/lib.rs", "life-cycle@0.1.0#run"];
+    let Refusal { ended, .. } = refused("panic", says);
+    assert!(!ended.text.contains("panicking"), "the runtime's own frames are of no use: {}", ended.text);
 }
 
 #[test]

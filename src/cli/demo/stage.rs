@@ -11,7 +11,7 @@ use crate::cli::ui;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    fs, io,
+    io,
     os::{fd::AsFd, unix::process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
@@ -139,10 +139,12 @@ impl Stage {
         Ok(())
     }
 
-    /// What Backout says of a run, as data.
-    pub fn report(&self, run: u64) -> anyhow::Result<serde_json::Value> {
-        let text = fs::read(self.folder.path(&format!("state/runs/{run}/report.json")))?;
-        Ok(serde_json::from_slice(&text)?)
+    /// What a command prints for machines.
+    pub fn json(&self, arguments: &[&str]) -> anyhow::Result<serde_json::Value> {
+        let output = self.command(arguments).arg("--json").stderr(Stdio::inherit()).output()?;
+        let line = arguments.join(" ");
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("`backout {line} --json` ended with {} and no JSON", output.status))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -191,19 +193,6 @@ impl Stage {
             std::thread::sleep(POLL);
         }
         Ok(())
-    }
-
-    /// The runs of which there is a report, the first one first.
-    pub fn runs(&self) -> anyhow::Result<Vec<u64>> {
-        let entries = match fs::read_dir(self.folder.path("state/runs")) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        let names: Vec<_> = entries.map(|entry| entry.map(|e| e.file_name())).collect::<Result<_, _>>()?;
-        let mut runs: Vec<u64> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
-        runs.sort_unstable();
-        Ok(runs)
     }
 
     /// Leaves shop and client alone until somebody has seen enough.

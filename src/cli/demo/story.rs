@@ -57,7 +57,9 @@ fn broken_rollback(stage: &mut Stage) -> anyhow::Result<()> {
     stage.backout_while(&["upgrade", PACKAGE, "--yes"], 5, |stage| {
         if !stage.export_runs() && stage.seen().orders > 0 {
             let process = stage.start_export()?;
-            ui::say(&format!("  (meanwhile somebody starts the nightly export: process {process} reads the database)"));
+            // The command may be drawing its progress on this line.
+            let line = if console::user_attended_stderr() { "\r\x1b[2K" } else { "" };
+            ui::say(&format!("{line}  (meanwhile somebody starts the nightly export: process {process})"));
         }
         Ok(())
     })?;

@@ -73,8 +73,10 @@ impl Summary {
     pub fn of(stage: &Stage, scenario: Scenario, ending: Ending) -> anyhow::Result<Self> {
         let mut runs = Vec::new();
         let mut aside = None;
-        for run in stage.runs()? {
-            let report = stage.report(run)?;
+        let listed = stage.json(&["runs"])?;
+        // The newest is listed first.
+        for run in listed.as_array().into_iter().flatten().rev().filter_map(|run| run["run"].as_u64()) {
+            let report = stage.json(&["show", &run.to_string()])?;
             runs.push(Run::of(run, &report, &stage.folder.root));
             let exchanged = report["restored"].as_array().into_iter().flatten().filter(|r| r["exchanged"] == true);
             for restored in exchanged.filter(|r| r["resource"] == "database:shop") {
@@ -194,6 +196,9 @@ impl Summary {
         add(format!("cd {folder}"), "backout.toml is the site file");
         if self.scenario == Scenario::Denied {
             add("backout allow packages/shop-2.0".to_owned(), "why 2.0 asks for more; grants it");
+        }
+        if let Some(run) = self.runs.first() {
+            add(format!("backout show {}", run.run), "what was done when, and what came of it");
         }
         add("backout inspect packages/shop-2.0".to_owned(), "what a package asks for, and what it cannot do");
         next
