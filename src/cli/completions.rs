@@ -3,6 +3,7 @@ use clap::CommandFactory;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// The shell that reads the script
     shell: clap_complete::Shell,
 }
 

@@ -1,7 +1,13 @@
-/// The exit codes; `docs/exit-codes.md` says what a caller does with each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Exit {
+macro_rules! exits { ($($name:ident = $code:literal,)*) => {
+    /// The exit codes; `docs/exit-codes.md` says what a caller does with each.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum Exit { $($name = $code,)* }
+    impl Exit {
+        pub const ALL: &'static [Self] = &[$(Self::$name),*];
+    }
+}; }
+exits! {
     Done = 0,
     Error = 1,
     Usage = 2,

@@ -10,7 +10,7 @@ use super::{
     text,
 };
 use crate::{
-    condition::Unit,
+    condition::{Dimension, Unit, scaled},
     journal::{Ending, Entry, Header, Level, Place, Recorded, Request, Risk, RunId},
     resource::{
         Failure, Verdict,
@@ -48,7 +48,8 @@ pub struct Fold {
     news: HashMap<Place, News>,
     checks: Vec<Check>,
     metrics: Vec<Metric>,
-    medians: BTreeMap<String, BTreeMap<String, f64>>,
+    /// by resource and name: the median, and the unit that suits it
+    medians: BTreeMap<String, BTreeMap<String, (f64, &'static str)>>,
     copies: BTreeMap<String, Copy>,
     /// where each copy was last brought up to date
     cuts: BTreeMap<String, (RunId, Place)>,
@@ -282,8 +283,14 @@ impl Fold {
                 }
             }
             "metrics.baseline" => {
-                let medians = output(value).unwrap_or_default();
-                self.medians.insert(resource.clone(), medians);
+                let medians: BTreeMap<String, f64> = output(value).unwrap_or_default();
+                let measures: BTreeMap<String, Dimension> =
+                    request.request.get("measures").and_then(output).unwrap_or_default();
+                let measured = medians.into_iter().map(|(name, median)| {
+                    let (_, unit) = scaled(median, measures.get(&name).copied().unwrap_or(Dimension::Any), None);
+                    (name, (median, unit))
+                });
+                self.medians.insert(resource.clone(), measured.collect());
             }
             _ => {}
         }
@@ -454,8 +461,13 @@ impl Fold {
         }
         let medians = std::mem::take(&mut self.medians);
         for (resource, medians) in medians {
-            for (name, median) in medians {
-                self.metric(&resource, &name).before = Some(median);
+            for (name, (median, unit)) in medians {
+                let metric = self.metric(&resource, &name);
+                metric.before = Some(median);
+                // Unless a check has spoken of it in another.
+                if metric.unit.is_empty() {
+                    metric.unit = unit.to_owned();
+                }
             }
         }
         self.metrics.sort_by(|a, b| (&a.resource, &a.name).cmp(&(&b.resource, &b.name)));

@@ -3,10 +3,7 @@ use super::{
     facts::{Attempt, Check, Deed, Line, Phase, Progress, Report, Step, Todo},
     news, text,
 };
-use crate::{
-    condition::Unit,
-    resource::{Area, Ruling},
-};
+use crate::resource::{Area, Ruling};
 use std::fmt::Write;
 
 pub fn markdown(report: &Report) -> String {
@@ -193,11 +190,7 @@ impl Page {
         }
         self.heading("Metrics before and after");
         let rows = report.metrics.iter().map(|m| {
-            let unit = Unit::parse(&m.unit);
-            let shown = |value: Option<f64>| match value {
-                Some(value) => md(&text::measured(unit.map_or(value, |unit| unit.of(value)), &m.unit)),
-                None => "–".to_owned(),
-            };
+            let shown = |value: Option<f64>| value.map_or("–".to_owned(), |v| md(&text::canonical(v, &m.unit)));
             [
                 md(&text::resource(&m.resource)),
                 md(&m.name),

@@ -19,6 +19,9 @@ pub fn json(report: &Report) -> serde_json::Result<String> {
     serde_json::to_string_pretty(report).map(|text| text + "\n")
 }
 
+/// Of what stands beside the four words.
+const WIDTH: usize = 84;
+
 /// The block for the terminal when people are needed: what is done, what is not, what is safe, what comes next.
 pub fn stopped(report: &Report) -> Option<String> {
     let half_way = report.half_way.as_ref()?;
@@ -30,7 +33,10 @@ pub fn stopped(report: &Report) -> Option<String> {
     let mut block = format!("{head}\n");
     let mut part = |name: &str, lines: &[String]| {
         for (n, line) in lines.iter().enumerate() {
-            block += &format!("  {:<10}  {line}\n", if n == 0 { name } else { "" });
+            for (m, piece) in text::wrapped(line, WIDTH).iter().enumerate() {
+                let (name, indent) = (if n + m == 0 { name } else { "" }, if m == 0 { "" } else { "  " });
+                block += &format!("  {name:<10}  {indent}{piece}\n");
+            }
         }
     };
     part("done", &half_way.done);

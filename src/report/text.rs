@@ -1,9 +1,11 @@
 //! How facts are written for people, wherever they read them. What comes from a script or a product is hostile until it
 //! has been through `line`.
 use crate::{
+    condition::Unit,
     journal::Place,
     resource::{FailureKind, Reading},
 };
+use console::measure_text_width;
 use jiff::Timestamp;
 
 /// At most `max` characters in one line that a terminal or a page shows as they are: no control characters, nothing that
@@ -116,6 +118,14 @@ pub fn measured(value: f64, unit: &str) -> String {
     format!("{}{gap}{}", number(value), line(unit, 16))
 }
 
+/// A number in parts of one, seconds, bytes or things per second, written in a unit that people speak.
+pub fn canonical(value: f64, unit: &str) -> String {
+    match Unit::parse(unit) {
+        Some(known) => measured(known.of(value), unit),
+        None => number(value),
+    }
+}
+
 /// `error-rate 7.1 % (must be < 1%)`
 pub fn reading(reading: &Reading) -> String {
     match demand(&line(&reading.must, 80)).as_str() {
@@ -137,6 +147,38 @@ fn demand(must: &str) -> String {
         _ if must.is_empty() => String::new(),
         _ => format!("be {must}"),
     }
+}
+
+/// Broken between words, or within one that is too long for a line.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut room = width;
+    for word in text.split(' ') {
+        let length = measure_text_width(word);
+        if length < room && room < width {
+            let Some(line) = lines.last_mut() else { continue };
+            line.push(' ');
+            line.push_str(word);
+            room -= length + 1;
+            continue;
+        }
+        if room < width {
+            lines.push(String::new());
+            room = width;
+        }
+        for c in word.chars() {
+            let length = measure_text_width(c.encode_utf8(&mut [0; 4]));
+            if length > room {
+                lines.push(String::new());
+                room = width;
+            }
+            if let Some(line) = lines.last_mut() {
+                line.push(c);
+            }
+            room -= length.min(room);
+        }
+    }
+    lines
 }
 
 pub fn kind(kind: FailureKind) -> &'static str {
@@ -208,6 +250,14 @@ mod tests {
             ]
         );
         assert_eq!([measured(7.14, "%"), measured(51.2, "/s"), measured(200.0, "")], ["7.14 %", "51.2/s", "200"]);
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrapped("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrapped("incomprehensible", 8), ["incompre", "hensible"]);
+        assert_eq!(wrapped("東京 東京", 5), ["東京", "東京"]);
+        assert_eq!(wrapped("", 5), [""]);
     }
 
     #[test]

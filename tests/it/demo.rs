@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::{
     fs,
+    os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -371,6 +372,25 @@ fn a_bad_upgrade_goes_back_by_itself() {
     assert_eq!(look().unwrap().digest(), summary["digest"].as_str().unwrap());
     database.execute("UPDATE products SET price = price + 1 WHERE id = 1", []).unwrap();
     assert_ne!(look().unwrap().digest(), summary["digest"].as_str().unwrap());
+}
+
+/// Renaming folders, looking at processes and stopping them are easier for root; whoever tries the demo is not.
+#[test]
+fn nobody_in_particular_can_run_it() {
+    const NOBODY: u32 = 65_534;
+    let demo = Demo::new();
+    let mut command = demo.command(&["--json"]);
+    if rustix::process::geteuid().is_root() {
+        // The build's folder may be one that others cannot look into.
+        let program = demo.place.path().join("backout");
+        fs::copy(BACKOUT, &program).unwrap();
+        std::os::unix::fs::chown(demo.place.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        command = Command::new(program);
+        command.args(["demo", "--json"]).current_dir(&demo.place).stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), commands(&shown)[3]), (Some(0), "4"), "{shown}\n{}", text(&output));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod cli;
 mod condition;
 mod database;
 mod demo;
+mod docs;
 mod first;
 mod grants;
 mod guests;

@@ -338,6 +338,7 @@ fn the_plan() {
         plans.rollback[n].after = vec![before];
     }
     expect![[r#"
+
         risk  high     data            2.0 drops orders.note; 431 orders have one
               low      availability    the shop is closed for two minutes
 
@@ -359,6 +360,7 @@ fn the_plan() {
     plans.upgrade.clear();
     plans.prepare.clear();
     expect![[r#"
+
         risk  high     data            2.0 drops orders.note; 431 orders have one
               low      availability    the shop is closed for two minutes
 

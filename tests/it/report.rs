@@ -68,14 +68,17 @@ fn people_who_are_called_get_a_block_of_what_is_done_and_what_is_not() {
               NOT done    database shop-prod: not restored, may be as the upgrade left it
                           tree shop-app: not restored, may be as the upgrade left it
                           service shop: down
-                          rollback/restore failed: database orders: exchanging failed: no space left on the disk
+                          rollback/restore failed: database orders: exchanging failed: no space left on the
+                            disk
                           rollback/start-old: not begun
                           verify after the rollback: not begun
               safe        proven copy of database shop-prod of 2026-03-01 14:06:40 UTC, 2.1 GB
                           proven copy of tree shop-app of 2026-03-01 14:06:41 UTC, 180 MB
                           nothing is half-exchanged
-              next        1. remove the cause: rollback/restore: database orders: exchanging failed: no space left on the disk (unavailable)
-                          2. backout rollback    go back to the restore point; what is restored already is left alone
+              next        1. remove the cause: rollback/restore: database orders: exchanging failed: no space
+                            left on the disk (unavailable)
+                          2. backout rollback    go back to the restore point; what is restored already is
+                            left alone
         "#]],
     );
     block(
@@ -99,7 +102,8 @@ fn people_who_are_called_get_a_block_of_what_is_done_and_what_is_not() {
                           proven copy of tree shop-app of 2026-03-01 14:06:41 UTC, 180 MB
                           nothing is half-exchanged
               next        1. make sure that it does not go on; while it does, its resources are held
-                          2. backout rollback    go back to the restore point; what is restored already is left alone
+                          2. backout rollback    go back to the restore point; what is restored already is
+                            left alone
                           3. backout unfence    only if nothing is to be restored: let applications in again
         "#]],
     );

@@ -1,5 +1,6 @@
 //! Rows as text, for the width and the colours that there are.
 use super::board::{Live, Mark, Row};
+use crate::report::text;
 use console::{Style, measure_text_width, truncate_str};
 
 /// What the display is written on.
@@ -51,8 +52,11 @@ impl Paper {
         let room = width.saturating_sub(begin + measure_text_width(&time)).max(12);
         // Why something failed and what people are told is said to the end; the rest is cut.
         let whole = matches!(row.mark, Mark::Failed | Mark::Again | Mark::Warning | Mark::Said);
-        let lines =
-            if whole { wrapped(&row.text, room) } else { vec![truncate_str(&row.text, room, "…").into_owned()] };
+        let lines = if whole {
+            text::wrapped(&row.text, room)
+        } else {
+            vec![truncate_str(&row.text, room, "…").into_owned()]
+        };
         let mut lines = lines.into_iter();
         let first = lines.next().unwrap_or_default();
         let gap = room.saturating_sub(measure_text_width(&first));
@@ -101,36 +105,4 @@ fn padded(text: &str, width: usize) -> String {
 
 fn spaced(text: &str, time: &str) -> String {
     if text.is_empty() { time.to_owned() } else { format!("{text}  {time}") }
-}
-
-/// Broken between words, or within one that is too long for a line.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut room = width;
-    for word in text.split(' ') {
-        let length = measure_text_width(word);
-        if length < room && room < width {
-            let Some(line) = lines.last_mut() else { continue };
-            line.push(' ');
-            line.push_str(word);
-            room -= length + 1;
-            continue;
-        }
-        if room < width {
-            lines.push(String::new());
-            room = width;
-        }
-        for c in word.chars() {
-            let length = measure_text_width(c.encode_utf8(&mut [0; 4]));
-            if length > room {
-                lines.push(String::new());
-                room = width;
-            }
-            if let Some(line) = lines.last_mut() {
-                line.push(c);
-            }
-            room -= length.min(room);
-        }
-    }
-    lines
 }

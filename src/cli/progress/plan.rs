@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Risks, steps with their estimates and people, and what happens if it fails.
 pub fn plan(plans: &Plans, paper: Paper) -> String {
-    let mut text = String::new();
+    let mut text = String::from("\n");
     for (n, risk) in plans.risks.iter().enumerate() {
         text += &format!("{:<4}  {}\n", if n == 0 { "risk" } else { "" }, told(risk));
     }

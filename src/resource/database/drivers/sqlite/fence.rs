@@ -174,15 +174,15 @@ fn spare(behind: &Path) -> PathBuf {
     beside(behind, ".cover")
 }
 
-/// A folder in which nobody but root can create anything, with a word to whoever wonders.
+/// A folder in which nobody but Backout's own user can create anything, with a word to whoever wonders. That user keeps the
+/// right to write it, without which nobody but root may move a folder to another one.
 fn make_cover(folder: &Path) -> Result<(), Failure> {
     let made = || -> io::Result<()> {
         if !matches!(Kind::of(folder)?, Kind::Folder) {
             std::fs::create_dir(folder)?;
         }
         std::fs::set_permissions(folder, Permissions::from_mode(0o755))?;
-        std::fs::write(folder.join(NOTE), TEXT)?;
-        std::fs::set_permissions(folder, Permissions::from_mode(0o555))
+        std::fs::write(folder.join(NOTE), TEXT)
     };
     made().map_err(|e| files::told("make the folder for the fence", e))?;
     files::sync_folder(folder)?;
