@@ -143,7 +143,7 @@ fn holding(mut holds: impl FnMut(&Process) -> bool) -> io::Result<Vec<Holder>> {
             Err(e) => return Err(io::Error::other(e)),
         };
         let Ok(pid) = u32::try_from(process.pid) else { continue };
-        if pid != own && holds(&process) {
+        if pid != own && !begins(&process) && holds(&process) {
             let program = process.stat().map(|stat| stat.comm).unwrap_or_default();
             let program = program.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
             holders.push(Holder { pid, program });
@@ -151,6 +151,14 @@ fn holding(mut holds: impl FnMut(&Process) -> bool) -> io::Result<Vec<Holder>> {
     }
     holders.sort();
     Ok(holders)
+}
+
+/// A child of ours on its way into another program: until it is there it is a copy of this process, with copies of all our
+/// descriptors. What we start ourselves has other arguments.
+fn begins(process: &Process) -> bool {
+    let child = process.stat().is_ok_and(|stat| u32::try_from(stat.ppid) == Ok(std::process::id()));
+    let same = |name: &str| std::fs::read(format!("/proc/{}/{name}", process.pid)).ok();
+    child && same("cmdline").is_some_and(|line| std::fs::read("/proc/self/cmdline").is_ok_and(|own| own == line))
 }
 
 fn identity(file: &Metadata) -> (u64, u64) {
@@ -255,6 +263,25 @@ mod tests {
         assert_eq!(pids(below_folder(folder.path()).unwrap()), [child.0.id()]);
         assert_eq!(pids(of_file(&[&program]).unwrap()), [child.0.id()], "mapped, not opened");
         assert_eq!(below_folder(&inner).unwrap(), []);
+    }
+
+    /// Catches the moment only now and then.
+    #[test]
+    fn what_we_start_does_not_hold_what_we_have_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let _file = File::create(&path).unwrap();
+        let spawning = std::thread::spawn(|| {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| (0..200).for_each(|_| assert!(Command::new("true").status().unwrap().success())));
+                }
+            });
+        });
+        while !spawning.is_finished() {
+            assert_eq!(of_file(&[&path]).unwrap(), []);
+        }
+        spawning.join().unwrap();
     }
 
     #[test]
