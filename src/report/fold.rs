@@ -1,21 +1,16 @@
 //! From entries to facts, in one pass in their order.
 use super::{
     down::Clock,
-    facts::{
-        Approval, Attempt, Check, Copy, Deed, Denied, FORMAT, Freed, Line, Metric, Phase, Progress, Report, Restored,
-        State, Step,
-    },
+    facts::{Approval, Attempt, Check, Deed, Denied, FORMAT, Line, Phase, Progress, Report, State, Step},
+    metrics::Metrics,
     news::{News, is_check, output},
+    point::Point,
     standing::Standings,
     text,
 };
 use crate::{
-    condition::{Dimension, Unit, scaled},
     journal::{Ending, Entry, Header, Level, Place, Recorded, Request, Risk, RunId},
-    resource::{
-        Failure, Verdict,
-        copies::{self, Snapshot},
-    },
+    resource::{Failure, Verdict},
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -47,14 +42,8 @@ pub struct Fold {
     spans: HashMap<(String, bool), (i64, i64)>,
     news: HashMap<Place, News>,
     checks: Vec<Check>,
-    metrics: Vec<Metric>,
-    /// by resource and name: the median, and the unit that suits it
-    medians: BTreeMap<String, BTreeMap<String, (f64, &'static str)>>,
-    copies: BTreeMap<String, Copy>,
-    /// where each copy was last brought up to date
-    cuts: BTreeMap<String, (RunId, Place)>,
-    restored: Vec<Restored>,
-    freed: Vec<Freed>,
+    metrics: Metrics,
+    point: Point,
     clock: Clock,
     standings: Standings,
     open: BTreeMap<(RunId, Place, u32), Open>,
@@ -134,11 +123,7 @@ impl Fold {
                 self.said.push(line(r, level, text));
             }
             Entry::Intent(request) => {
-                for changed in &request.changes {
-                    if let Some(copy) = self.copies.get_mut(changed) {
-                        copy.changed = true;
-                    }
-                }
+                self.point.changed(&request.changes);
                 self.standings.begun(request);
                 self.open.insert((r.run, r.place.clone(), r.seq), Open { request: request.clone(), at: r.at });
             }
@@ -178,7 +163,10 @@ impl Fold {
             self.told(r, began, request, result, millis);
         }
         if let (Ok(value), true) = (result, whose != Whose::Other) {
-            self.restore_point(r, request, value, whose);
+            self.point.outcome(r, request, value, whose == Whose::Own);
+            if request.operation == "metrics.baseline" {
+                self.metrics.baseline(request, value);
+            }
         }
     }
 
@@ -214,20 +202,7 @@ impl Fold {
     fn check(&mut self, r: &Recorded, request: &Request, result: &Result<Value, Failure>, millis: u64) {
         let verdict = result.as_ref().ok().and_then(output::<Verdict>);
         if let (Some(verdict), true) = (&verdict, request.operation.starts_with("metrics.")) {
-            for reading in &verdict.readings {
-                let unit = Unit::parse(&reading.unit);
-                let value = unit.map_or(reading.value, |unit| unit.canonical(reading.value));
-                let metric = self.metric(&request.resource, &reading.name);
-                metric.unit.clone_from(&reading.unit);
-                match (r.place.phase.as_str(), r.place.rolled_back) {
-                    (_, true) => metric.after_rollback = Some(value),
-                    ("upgrade" | "verify", false) => metric.after_upgrade = Some(value),
-                    _ => {}
-                }
-                if !reading.must.is_empty() {
-                    metric.must.clone_from(&reading.must);
-                }
-            }
+            self.metrics.seen(&r.place, &request.resource, verdict);
         }
         let (title, detail) = match (&verdict, result) {
             (Some(verdict), _) => (verdict.title.clone(), verdict.detail.clone()),
@@ -246,97 +221,6 @@ impl Fold {
             readings: verdict.map(|v| v.readings).unwrap_or_default(),
             millis,
         });
-    }
-
-    fn restore_point(&mut self, r: &Recorded, request: &Request, value: &Value, whose: Whose) {
-        let resource = &request.resource;
-        match request.operation.as_str() {
-            "backup.take" | "backup.refresh" => {
-                let Some(snapshot) = output::<Snapshot>(value) else { return };
-                self.copied(r, resource, &snapshot, request.operation == "backup.refresh");
-            }
-            "backup.restore" => {
-                let Some(restored) = output::<copies::Restored>(value) else { return };
-                if let Some(copy) = self.copies.get_mut(resource) {
-                    copy.changed = false;
-                    copy.restored |= restored.exchanged;
-                }
-                if whose == Whose::Own {
-                    self.restored.push(Restored {
-                        at: moment(r.at),
-                        place: r.place.clone(),
-                        resource: resource.clone(),
-                        exchanged: restored.exchanged,
-                        aside: restored.aside,
-                        lost: restored.lost,
-                    });
-                }
-            }
-            "backup.discard" => {
-                let snapshot = request.request.get("snapshot").and_then(output::<Snapshot>);
-                let id = snapshot.map(|s| s.id).unwrap_or_default();
-                if let Some(copy) = self.copies.get_mut(resource).filter(|copy| copy.id == id) {
-                    copy.freed = true;
-                }
-                if whose == Whose::Own {
-                    self.freed.push(Freed { resource: resource.clone(), id, bytes: value.as_u64().unwrap_or(0) });
-                }
-            }
-            "metrics.baseline" => {
-                let medians: BTreeMap<String, f64> = output(value).unwrap_or_default();
-                let measures: BTreeMap<String, Dimension> =
-                    request.request.get("measures").and_then(output).unwrap_or_default();
-                let measured = medians.into_iter().map(|(name, median)| {
-                    let (_, unit) = scaled(median, measures.get(&name).copied().unwrap_or(Dimension::Any), None);
-                    (name, (median, unit))
-                });
-                self.medians.insert(resource.clone(), measured.collect());
-            }
-            _ => {}
-        }
-    }
-
-    fn copied(&mut self, r: &Recorded, resource: &str, snapshot: &Snapshot, refresh: bool) {
-        let before = self.copies.get(resource).filter(|_| refresh);
-        let copy = Copy {
-            resource: resource.to_owned(),
-            id: snapshot.id.clone(),
-            method: snapshot.method.clone(),
-            bytes: snapshot.bytes,
-            proven: snapshot.proven,
-            detector: snapshot.detector.clone(),
-            taken: before.map_or(moment(r.at), |b| b.taken),
-            refreshed: refresh.then(|| moment(r.at)),
-            brought_up_to_date: refresh.then_some(snapshot.copied),
-            changed: false,
-            restored: false,
-            freed: false,
-            fingerprint: snapshot.fingerprint.clone(),
-        };
-        self.copies.insert(resource.to_owned(), copy);
-        // One call of `refresh` is one cut; a copy that is taken alone is of its own moment.
-        if refresh {
-            self.cuts.insert(resource.to_owned(), (r.run, r.place.clone()));
-        } else {
-            self.cuts.remove(resource);
-        }
-    }
-
-    fn metric(&mut self, resource: &str, name: &str) -> &mut Metric {
-        let known = self.metrics.iter().position(|m| m.resource == resource && m.name == name);
-        let position = known.unwrap_or_else(|| {
-            self.metrics.push(Metric {
-                resource: resource.to_owned(),
-                name: name.to_owned(),
-                before: None,
-                after_upgrade: None,
-                after_rollback: None,
-                unit: String::new(),
-                must: String::new(),
-            });
-            self.metrics.len() - 1
-        });
-        &mut self.metrics[position]
     }
 
     fn span(&mut self, r: &Recorded) {
@@ -459,24 +343,11 @@ impl Fold {
             self.deed(&place, deed.clone());
             self.unclear.push(deed);
         }
-        let medians = std::mem::take(&mut self.medians);
-        for (resource, medians) in medians {
-            for (name, (median, unit)) in medians {
-                let metric = self.metric(&resource, &name);
-                metric.before = Some(median);
-                // Unless a check has spoken of it in another.
-                if metric.unit.is_empty() {
-                    metric.unit = unit.to_owned();
-                }
-            }
-        }
-        self.metrics.sort_by(|a, b| (&a.resource, &a.name).cmp(&(&b.resource, &b.name)));
         let mut phases = std::mem::take(&mut self.phases);
         for phase in &mut phases {
             self.close(phase);
         }
         phases.sort_by_key(|p| (p.started.is_none(), p.started));
-        let cuts: BTreeSet<_> = self.copies.keys().map(|resource| self.cuts.get(resource)).collect();
         let mut report = Report {
             format: FORMAT,
             run: self.run,
@@ -485,11 +356,11 @@ impl Fold {
             risks: self.risks,
             phases,
             checks: self.checks,
-            metrics: self.metrics,
-            one_cut: cuts.len() == 1 && !cuts.contains(&None),
-            copies: self.copies.into_values().collect(),
-            restored: self.restored,
-            freed: self.freed,
+            metrics: self.metrics.list(),
+            one_cut: self.point.one_cut(),
+            restored: std::mem::take(&mut self.point.restored),
+            freed: std::mem::take(&mut self.point.freed),
+            copies: self.point.into_copies(),
             down: self.clock.windows(self.started, self.last),
             standing: self.standings.list(),
             unclear: self.unclear,

@@ -7,7 +7,9 @@ mod fold;
 mod half_way;
 mod left;
 mod markdown;
+mod metrics;
 pub mod news;
+mod point;
 mod standing;
 pub mod text;
 

@@ -194,6 +194,27 @@ fn header_of_commit() -> backout::journal::Header {
 }
 
 #[test]
+fn an_exchange_that_a_cut_off_run_began_is_settled_by_the_next() {
+    let mut cut_off = story::turning_back();
+    let restore = request("backup.restore", "once", "orders", "database:shop-prod", json!({ "resource": "orders" }));
+    cut_off.begin("rollback", true, "restore").intend(restore);
+    let half_way = of(&cut_off).half_way.unwrap();
+    assert!(!half_way.safe.contains(&"nothing is half-exchanged".to_owned()), "{half_way:?}");
+    let begun = "rollback/restore: backup.restore on database shop-prod was begun, its end is not recorded";
+    assert!(half_way.not_done.contains(&begun.to_owned()), "{half_way:?}");
+
+    let header = backout::journal::Header { restore_point: 12, ..header("rollback") };
+    let mut story = Story::of(13, header).after(&cut_off);
+    let settle = request("backup.settle", "observe", "orders", "database:shop-prod", json!({ "resource": "orders" }));
+    story.at("settle", false, "", 1).saw(settle, Ok(json!({ "Done": { "aside": "/srv/aside" } })), 1);
+    let report = Report::of(&story.entries, &cut_off.entries);
+    let copy = &report.copies[0];
+    assert_eq!((copy.resource.as_str(), copy.restored, copy.changed), ("database:shop-prod", true, false));
+    assert_eq!(report.restored[0].aside.as_deref(), Some("/srv/aside"));
+    assert!(report.unclear.is_empty(), "what an earlier run left open is not this run's");
+}
+
+#[test]
 fn copies_are_one_cut_only_when_one_refresh_brought_all_up_to_date() {
     let copy = |id: &str| story::snapshot(id, 10, 1, "full compare", "", &[("t", 1)]);
     let on = |operation: &str, what: &str| request(operation, "idempotent", what, &format!("tree:{what}"), json!({}));
