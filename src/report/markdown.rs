@@ -378,7 +378,7 @@ fn step(step: &Step) -> [String; 7] {
         _ => text::duration(took),
     };
     let measured = if step.measured_runs > 0 { " \\*" } else { "" };
-    let estimate = format!("{}{measured}", text::duration(step.estimate_seconds.saturating_mul(1000)));
+    let estimate = format!("{}{measured}", text::estimate(step.estimate_seconds));
     let times = if step.attempts.len() > 1 {
         format!("attempt {} of {}; ", step.attempts.len(), step.attempts_allowed)
     } else {

@@ -58,6 +58,11 @@ pub fn duration(millis: u64) -> String {
     }
 }
 
+/// An estimate is no finer than a second.
+pub fn estimate(seconds: u64) -> String {
+    if seconds == 0 { "0 s".to_owned() } else { duration(seconds.saturating_mul(1000)) }
+}
+
 /// `180 MB`, `2.1 GB`.
 pub fn bytes(bytes: u64) -> String {
     let mut value = bytes as f64;

@@ -357,6 +357,7 @@ fn the_plan() {
     .assert_eq(&progress::plan(&plans, wide(100)));
     let narrow = progress::plan(&plans, wide(72));
     assert!(narrow.lines().filter(|l| l.contains("Copy database")).all(|l| l.contains('…')), "{narrow}");
+    assert!(narrow.lines().all(|line| console::measure_text_width(line) <= 72), "{narrow}");
     plans.upgrade.clear();
     plans.prepare.clear();
     expect![[r#"

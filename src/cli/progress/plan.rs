@@ -11,8 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Risks, steps with their estimates and people, and what happens if it fails.
 pub fn plan(plans: &Plans, paper: Paper) -> String {
     let mut text = String::from("\n");
+    let width = paper.width.unwrap_or(usize::MAX);
     for (n, risk) in plans.risks.iter().enumerate() {
-        text += &format!("{:<4}  {}\n", if n == 0 { "risk" } else { "" }, told(risk));
+        let lead = format!("{:<4}  {}", if n == 0 { "risk" } else { "" }, what(risk));
+        let begin = measure_text_width(&lead);
+        let detail = text::wrapped(&text::line(&risk.detail, 400), width.saturating_sub(begin).max(20));
+        text += &format!("{lead}{}\n", detail.join(&format!("\n{}", " ".repeat(begin))));
     }
     if !plans.risks.is_empty() {
         text.push('\n');
@@ -46,29 +50,32 @@ pub fn plan(plans: &Plans, paper: Paper) -> String {
     }
     let steps: Vec<&Step> = phases.iter().flat_map(|(_, steps)| *steps).collect();
     let total: u64 = phases.iter().map(|(_, steps)| seconds(steps)).sum();
-    text += &format!("\nAbout {} in all.", text::duration(total.saturating_mul(1000)));
+    let mut words = vec![format!("About {} in all.", text::estimate(total))];
     if rows.iter().any(|row| row.star == " *") {
         let most = steps.iter().map(|s| s.measured_runs).max().unwrap_or(0);
-        text += &format!("   * measured here, {}.", text::counted(most.into(), "earlier run", "earlier runs"));
+        words.push(format!("* measured here, {}.", text::counted(most.into(), "earlier run", "earlier runs")));
     }
     let fallback = if way_back { &plans.rollback[..] } else { &[] };
     let roles: BTreeSet<String> =
         steps.iter().copied().chain(fallback).flat_map(|s| &s.roles).map(|role| text::line(role, 40)).collect();
     if !roles.is_empty() {
-        text += &format!("   People: {}.", roles.into_iter().collect::<Vec<_>>().join(", "));
+        words.push(format!("People: {}.", roles.into_iter().collect::<Vec<_>>().join(", ")));
     }
-    text.push('\n');
+    let mut told = vec![words.join("   ")];
     if !fallback.is_empty() {
         let names: Vec<String> = fallback.iter().map(|s| text::line(&s.name, 64)).collect();
-        let back = text::duration(seconds(fallback).saturating_mul(1000));
-        text += &format!("If it fails: {}; back in about {back}.\n", names.join(", "));
+        told.push(format!("If it fails: {}; back in about {}.", names.join(", "), text::estimate(seconds(fallback))));
+    }
+    text.push('\n');
+    for line in told.iter().flat_map(|line| text::wrapped(line, width)) {
+        text += &line;
+        text.push('\n');
     }
     text
 }
 
-fn told(risk: &Risk) -> String {
-    let (subject, detail) = (text::line(&risk.subject, 40), text::line(&risk.detail, 400));
-    format!("{:<7}  {subject:<14}  {detail}", text::line(&risk.severity, 16))
+fn what(risk: &Risk) -> String {
+    format!("{:<7}  {:<14}  ", text::line(&risk.severity, 16), text::line(&risk.subject, 40))
 }
 
 struct Line {
@@ -95,7 +102,7 @@ fn rows(phases: &[(&'static str, &[Step])]) -> Vec<Line> {
                 number: rows.len() + 1,
                 name: text::line(&step.name, 64),
                 title: text::line(&step.title, 200),
-                time: text::duration(step.estimate_seconds.saturating_mul(1000)),
+                time: text::estimate(step.estimate_seconds),
                 star: if step.measured_runs > 0 { " *" } else { "  " },
                 note,
             });
