@@ -1,9 +1,10 @@
 use super::entry::FORMAT;
+use rusqlite::ErrorCode;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("journal {path}: {source}")]
-    Sqlite { path: String, source: rusqlite::Error },
+    #[error("journal {path}: {}", told(cause))]
+    Sqlite { path: String, cause: rusqlite::Error },
     #[error("journal {path}: {reason}")]
     Unreadable { path: String, reason: String },
     #[error(
@@ -27,4 +28,12 @@ pub enum Error {
     Unwritten { path: String, reason: String },
     #[error("the journal's writer has ended")]
     Closed,
+}
+
+/// SQLite says little about a disk, and a full one shows in many ways.
+pub fn told(cause: &rusqlite::Error) -> String {
+    match cause.sqlite_error_code() {
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => format!("{cause}; is the disk full?"),
+        _ => cause.to_string(),
+    }
 }

@@ -19,7 +19,7 @@ pub fn examine(db: &Connection, path: &Path) -> Result<Content, Error> {
     let number = |sql: &str| {
         db.query_row(sql, [], |r| r.get::<_, i64>(0)).map_err(|e| match e.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Error::Foreign { path: at() },
-            _ => Error::Sqlite { path: at(), source: e },
+            _ => Error::Sqlite { path: at(), cause: e },
         })
     };
     let tables = number("SELECT count(*) FROM sqlite_schema")?;

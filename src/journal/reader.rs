@@ -32,7 +32,7 @@ impl Reader {
     /// `None`: there was never a run.
     pub fn find(path: &Path) -> Result<Option<Self>, Error> {
         let at = path.display().to_string();
-        let sqlite = |source| Error::Sqlite { path: at.clone(), source };
+        let sqlite = |cause| Error::Sqlite { path: at.clone(), cause };
         if !path.try_exists().map_err(|e| Error::Unreadable { path: at.clone(), reason: e.to_string() })? {
             return Ok(None);
         }
@@ -103,8 +103,8 @@ impl Reader {
         select(&self.db, &self.path, tail, params)
     }
 
-    fn error(&self, source: rusqlite::Error) -> Error {
-        Error::Sqlite { path: self.path.display().to_string(), source }
+    fn error(&self, cause: rusqlite::Error) -> Error {
+        Error::Sqlite { path: self.path.display().to_string(), cause }
     }
 }
 
@@ -114,7 +114,7 @@ pub fn select(
     tail: &str,
     params: &[&dyn rusqlite::ToSql],
 ) -> Result<Vec<Recorded>, Error> {
-    let sqlite = |source| Error::Sqlite { path: path.display().to_string(), source };
+    let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
     let sql = format!("SELECT id, run, at, phase, rolled_back, step, attempt, seq, body FROM entry WHERE {tail}");
     let mut statement = db.prepare_cached(&sql).map_err(sqlite)?;
     let mut rows = statement.query(params).map_err(sqlite)?;

@@ -1,6 +1,6 @@
 use super::{
     entry::{Entry, FORMAT, Header, Place, Recorded, RunId},
-    error::Error,
+    error::{Error, told},
     file::{self, APPLICATION_ID, Content},
     legal::History,
     reader,
@@ -27,7 +27,7 @@ const SCHEMA: &str = "
     CREATE INDEX entry_kind ON entry(kind, run) WHERE kind IN ('run-started', 'run-ended', 'step-ended');";
 
 pub fn open(path: &Path) -> Result<Connection, Error> {
-    let sqlite = |source| Error::Sqlite { path: path.display().to_string(), source };
+    let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
     let mut db = Connection::open(path).map_err(sqlite)?;
     db.busy_timeout(Duration::from_secs(10)).map_err(sqlite)?;
     // Looked at before anything is set: what is not ours stays as it is.
@@ -65,7 +65,7 @@ impl Journal {
     pub fn begin(path: &Path, header: Header, listener: Listener) -> Result<(Self, RunId), Error> {
         let mut db = open(path)?;
         let file = path.to_owned();
-        let sqlite = |source| Error::Sqlite { path: path.display().to_string(), source };
+        let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
         let mut history = History::default();
         let place = Place::new("", false, "", 0);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
@@ -264,7 +264,7 @@ impl Writer {
             Err(error) => {
                 let path = self.path.display().to_string();
                 tracing::error!(%error, path, "the journal cannot be written");
-                let reason = error.to_string();
+                let reason = told(&error);
                 let unwritten = || Error::Unwritten { path: path.clone(), reason: reason.clone() };
                 let lost: Vec<usize> = batch.durable.iter().map(|(position, _)| *position).collect();
                 let notes = batch.entries.into_iter().enumerate().filter(|(n, _)| !lost.contains(n)).map(|(_, e)| e);

@@ -332,7 +332,11 @@ async fn fill_the_disk(path: &Path) {
     journal.note(run, &install(), 2, observed(1));
     let unwritten = journal.append(run, &install(), 1, outcome()).await.unwrap_err();
     assert!(matches!(unwritten, Error::Unwritten { .. }), "{unwritten:?}");
-    assert!(unwritten.to_string().starts_with(&format!("journal {}: ", path.display())), "{unwritten}");
+    let said = unwritten.to_string();
+    assert!(
+        said.starts_with(&format!("journal {}: ", path.display())) && said.ends_with("; is the disk full?"),
+        "{said}"
+    );
     let unwritten = journal.flush().await.unwrap_err();
     assert!(matches!(unwritten, Error::Unwritten { .. }), "{unwritten:?}");
     assert!(journal.append(run, &nowhere(), 0, ended("upgraded")).await.is_err(), "no success without a record of it");
