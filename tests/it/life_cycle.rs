@@ -4,7 +4,10 @@ use crate::support::{
     guests,
     shop::{Shop, edit},
 };
-use backout::cli::demo::releases::Version;
+use backout::{
+    cli::demo::releases::Version,
+    journal::{Entry, Reader, Recorded},
+};
 use std::{fs, path::Path, process::Child, time::Instant};
 
 fn upgrade(shop: &Shop) -> Vec<String> {
@@ -15,6 +18,18 @@ fn upgrade(shop: &Shop) -> Vec<String> {
 fn as_before(shop: &Shop, before: &backout::cli::demo::proof::Proof) {
     assert_eq!(shop.proof().differences(before), [""; 0]);
     assert_eq!(shop.version().as_deref(), Some("1.0.0"));
+}
+
+/// Each of two steps began before the other ended.
+#[track_caller]
+fn at_the_same_time(shop: &Shop, run: u64, one: &str, other: &str) {
+    let entries = Reader::open(&shop.folder.path("state/journal.db")).unwrap().entries(run).unwrap();
+    let position = |step: &str, wanted: fn(&Entry) -> bool| {
+        entries.iter().position(|r| r.place.title() == step && wanted(&r.entry)).unwrap()
+    };
+    let began = |step| position(step, |entry| matches!(entry, Entry::StepStarted));
+    let ended = |step| position(step, |entry| matches!(entry, Entry::StepEnded { .. }));
+    assert!(began(one) < ended(other) && began(other) < ended(one), "{one} and {other} ran one after the other");
 }
 
 /// What lies beside the database and the trees for restore points.
@@ -59,6 +74,7 @@ fn a_bad_upgrade_goes_back_by_itself_and_everything_is_as_before() {
         .sum();
     assert_eq!(count(&aside) - count(&live), lost);
     assert!(lost > 0, "customers wrote orders while 2.0 ran");
+    at_the_same_time(&shop, 1, "verify/load", "verify/headers");
     // There is nothing to go back to any more, and nothing happens.
     let said = shop.expect(3, &["rollback", "--yes"]);
     assert!(said.contains("no restore point"), "{said}");
@@ -144,10 +160,8 @@ fn what_is_not_granted_refuses_before_anything_happens() {
 fn wait_for_step(shop: &Shop, run: u64, step: &str) {
     let journal = shop.folder.path("state/journal.db");
     wait_for(step, || {
-        let entries = backout::journal::Reader::open(&journal).ok()?.entries(run).ok()?;
-        let started = |r: &backout::journal::Recorded| {
-            r.place.title() == step && matches!(r.entry, backout::journal::Entry::StepStarted)
-        };
+        let entries = Reader::open(&journal).ok()?.entries(run).ok()?;
+        let started = |r: &Recorded| r.place.title() == step && matches!(r.entry, Entry::StepStarted);
         entries.iter().any(started).then_some(())
     });
 }
