@@ -28,14 +28,14 @@ impl Locks {
         let mut resources = resources.to_vec();
         resources.sort();
         resources.dedup();
-        let mut held = Vec::new();
+        let mut held = Self(Vec::new());
         for resource in resources {
             let path = folder.join(format!("{}-{}.lock", resource.kind, resource.name));
             let io = |source| Error::Io { path: path.clone(), source };
             let mut file =
                 File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
             match lock(&file) {
-                Ok(()) => held.push(file),
+                Ok(()) => held.0.push(file),
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let mut holder = String::new();
                     let _ = Read::by_ref(&mut file).take(200).read_to_string(&mut holder);
@@ -45,7 +45,7 @@ impl Locks {
                 Err(error) => return Err(io(error.into())),
             }
         }
-        Ok(Self(held))
+        Ok(held)
     }
 
     /// The runs that hold something now.
@@ -63,6 +63,7 @@ impl Locks {
             let mut file = File::open(&path).map_err(|e| io(&path, e))?;
             // Let go at once; who takes the lock at this very moment tries again.
             if flock(&file, FlockOperation::NonBlockingLockShared) != Err(rustix::io::Errno::WOULDBLOCK) {
+                unlock(&file);
                 continue;
             }
             let mut holder = String::new();
@@ -81,6 +82,18 @@ impl Locks {
         }
         Ok(())
     }
+}
+
+impl Drop for Locks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(unlock);
+    }
+}
+
+/// A child on its way into another program still has the file open, and would keep the lock until it gets there.
+fn unlock(file: &File) {
+    // Where this fails, closing the file does it.
+    let _ = flock(file, FlockOperation::Unlock);
 }
 
 /// Not waited for; but somebody who only looks holds it for a blink.
