@@ -10,16 +10,6 @@ use backout::{
 };
 use std::{fs, path::Path, process::Child, time::Instant};
 
-fn upgrade(shop: &Shop) -> Vec<String> {
-    vec!["upgrade".into(), "--yes".into(), shop.package().to_str().unwrap().into()]
-}
-
-#[track_caller]
-fn as_before(shop: &Shop, before: &backout::cli::demo::proof::Proof) {
-    assert_eq!(shop.proof().differences(before), [""; 0]);
-    assert_eq!(shop.version().as_deref(), Some("1.0.0"));
-}
-
 /// Each of two steps began before the other ended.
 #[track_caller]
 fn at_the_same_time(shop: &Shop, run: u64, one: &str, other: &str) {
@@ -32,30 +22,13 @@ fn at_the_same_time(shop: &Shop, run: u64, one: &str, other: &str) {
     assert!(began(one) < ended(other) && began(other) < ended(one), "{one} and {other} ran one after the other");
 }
 
-/// What lies beside the database and the trees for restore points.
-fn copies(shop: &Shop) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut folders = vec![shop.folder.path("srv")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("standby") || name.starts_with("aside") {
-                found.push(entry.path().display().to_string());
-            } else if entry.file_type().unwrap().is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    found
-}
-
 #[test]
 fn a_bad_upgrade_goes_back_by_itself_and_everything_is_as_before() {
     let shop = Shop::running(Version::V2Bad);
     let before = shop.proof();
     let said = shop.expect(4, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
     assert!(said.contains("upgrade/watch"), "{said}");
-    as_before(&shop, &before);
+    shop.is_as(&before);
     // What 2.0 wrote is not lost, and not live.
     let report = fs::read_to_string(shop.folder.path("state/runs/1/report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
@@ -78,7 +51,7 @@ fn a_bad_upgrade_goes_back_by_itself_and_everything_is_as_before() {
     // There is nothing to go back to any more, and nothing happens.
     let said = shop.expect(3, &["rollback", "--yes"]);
     assert!(said.contains("no restore point"), "{said}");
-    as_before(&shop, &before);
+    shop.is_as(&before);
 }
 
 #[test]
@@ -92,7 +65,7 @@ fn a_good_upgrade_can_be_taken_back_until_it_is_committed() {
     // The vendor's folder is gone, the way back is not.
     fs::remove_dir_all(shop.package()).unwrap();
     shop.expect(0, &["rollback", "--yes"]);
-    as_before(&shop, &before);
+    shop.is_as(&before);
     shop.expect(0, &["verify"]);
 }
 
@@ -100,13 +73,13 @@ fn a_good_upgrade_can_be_taken_back_until_it_is_committed() {
 fn commit_frees_the_copies_and_ends_the_way_back() {
     let shop = Shop::running(Version::V2Good);
     shop.expect(0, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
-    assert_ne!(copies(&shop), [""; 0]);
+    assert_ne!(shop.copies(), [""; 0]);
     let upgraded = shop.proof();
     // Nobody to ask, nothing is freed.
     shop.expect(3, &["commit"]);
-    assert_ne!(copies(&shop), [""; 0]);
+    assert_ne!(shop.copies(), [""; 0]);
     shop.expect(0, &["commit", "--yes"]);
-    assert_eq!(copies(&shop), [""; 0]);
+    assert_eq!(shop.copies(), [""; 0]);
     shop.expect(3, &["rollback", "--yes"]);
     shop.expect(3, &["rollback", "--yes", "--to", "1"]);
     let orders_go_on = shop.proof().differences(&upgraded);
@@ -124,13 +97,13 @@ fn assess_and_prepare_change_nothing_and_without_a_terminal_nothing_starts() {
     assert!(said.contains("2.0 drops orders.note"), "{said}");
     let said = shop.expect(3, &["upgrade", package]);
     assert!(said.contains("no terminal"), "{said}");
-    assert_eq!(copies(&shop), [""; 0]);
+    assert_eq!(shop.copies(), [""; 0]);
     shop.expect(0, &["prepare", "--yes", package]);
-    assert_ne!(copies(&shop), [""; 0]);
-    as_before(&shop, &before);
+    assert_ne!(shop.copies(), [""; 0]);
+    shop.is_as(&before);
     // Nothing has been changed since, so a rollback exchanges nothing.
     shop.expect(0, &["rollback", "--yes"]);
-    as_before(&shop, &before);
+    shop.is_as(&before);
 }
 
 #[test]
@@ -142,7 +115,7 @@ fn a_risk_above_the_sites_bar_refuses() {
     let said = shop.expect(3, &["upgrade", "--yes", package.to_str().unwrap()]);
     assert!(said.contains("a risk is too high: high data"), "{said}");
     shop.expect(10, &["assess", package.to_str().unwrap()]);
-    as_before(&shop, &before);
+    shop.is_as(&before);
 }
 
 #[test]
@@ -153,7 +126,7 @@ fn what_is_not_granted_refuses_before_anything_happens() {
     let said = shop.expect(3, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
     assert!(said.contains("fence") && said.contains("backout allow"), "{said}");
     assert!(!shop.folder.path("state/journal.db").exists(), "no run has begun");
-    as_before(&shop, &before);
+    shop.is_as(&before);
 }
 
 /// Waits until a run has come to a step.
@@ -177,8 +150,7 @@ fn ctrl_c_stops_at_the_next_boundary_and_says_how_to_go_on() {
     let shop = Shop::running(Version::V2Good);
     let before = shop.proof();
     shop.edit_site("versions = \"2.*\"", "versions = \"2.*\"\nrequire = { settings = { watch = \"1h\" } }");
-    let args = upgrade(&shop);
-    let child = shop.spawn(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let child = shop.spawn(&["upgrade", "--yes", shop.package().to_str().unwrap()]);
     wait_for_step(&shop, 1, "upgrade/watch");
     // A lost terminal stops nothing, a second run is told who is at it.
     let pid = i32::try_from(child.id()).unwrap();
@@ -193,35 +165,33 @@ fn ctrl_c_stops_at_the_next_boundary_and_says_how_to_go_on() {
     assert!(began.elapsed() < PATIENCE);
     assert_eq!(shop.version().as_deref(), Some("2.0.1"), "the product is not Backout's to stop");
     shop.expect(0, &["rollback", "--yes"]);
-    as_before(&shop, &before);
+    shop.is_as(&before);
 }
 
 #[test]
 fn a_run_that_is_stopped_before_anything_changed_leaves_nothing() {
     let shop = Shop::running(Version::V2Good);
     let before = shop.proof();
-    let args = upgrade(&shop);
-    let child = shop.spawn(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let child = shop.spawn(&["upgrade", "--yes", shop.package().to_str().unwrap()]);
     wait_for_step(&shop, 1, "prepare/baseline");
     kill(i32::try_from(child.id()).unwrap(), "TERM");
     let (code, said) = exit_code(child);
     assert_eq!(code, Some(3), "{said}");
-    assert_eq!(copies(&shop), [""; 0]);
-    as_before(&shop, &before);
+    assert_eq!(shop.copies(), [""; 0]);
+    shop.is_as(&before);
 }
 
 #[test]
 fn a_run_that_was_killed_can_be_rolled_back() {
     let shop = Shop::running(Version::V2Good);
     let before = shop.proof();
-    let args = upgrade(&shop);
-    let child = shop.spawn(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let child = shop.spawn(&["upgrade", "--yes", shop.package().to_str().unwrap()]);
     wait_for_step(&shop, 1, "upgrade/watch");
     kill(i32::try_from(child.id()).unwrap(), "KILL");
     let (code, _) = exit_code(child);
     assert_eq!(code, None);
     shop.expect(0, &["rollback", "--yes"]);
-    as_before(&shop, &before);
+    shop.is_as(&before);
 }
 
 #[test]
@@ -239,7 +209,7 @@ fn a_rollback_that_fails_says_where_things_stand_and_can_go_on() {
     let said = shop.expect(3, &["rollback", "--yes", "--from", "no-such-step"]);
     assert!(said.contains("stop, restore"), "{said}");
     shop.expect(0, &["rollback", "--yes", "--from", "restore"]);
-    as_before(&shop, &before);
+    shop.is_as(&before);
 }
 
 #[test]
@@ -275,7 +245,7 @@ fn the_same_life_cycle_in_python() {
     let before = shop.proof();
     let said = shop.expect(4, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
     assert!(said.contains("upgrade/watch"), "{said}");
-    as_before(&shop, &before);
+    shop.is_as(&before);
 }
 
 #[test]

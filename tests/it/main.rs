@@ -10,6 +10,7 @@ mod docs;
 mod first;
 mod grants;
 mod guests;
+mod interrupted;
 mod journal;
 mod lend;
 mod life_cycle;

@@ -42,9 +42,14 @@ impl Shop {
     /// With 1.0 serving.
     pub fn running(upgrade: Version) -> Self {
         let mut shop = Self::new(upgrade);
-        shop.start();
-        shop.client = Some(Client::start(shop.folder.port).unwrap());
+        shop.open();
         shop
+    }
+
+    /// Starts 1.0, and lets customers in.
+    pub fn open(&mut self) {
+        self.start();
+        self.client = Some(Client::start(self.folder.port).unwrap());
     }
 
     pub fn start(&self) {
@@ -112,6 +117,30 @@ impl Shop {
     pub fn proof(&self) -> Proof {
         let (app, config) = (self.folder.path("srv/app"), self.folder.path("srv/config"));
         Proof::take(&self.folder.database(), &[("app", &app), ("config", &config)]).unwrap()
+    }
+
+    /// Rows, files and links are those of then, and 1.0 serves them.
+    #[track_caller]
+    pub fn is_as(&self, before: &Proof) {
+        assert_eq!(self.proof().differences(before), [""; 0]);
+        assert_eq!(self.version().as_deref(), Some("1.0.0"));
+    }
+
+    /// What lies beside the database and the trees for restore points.
+    pub fn copies(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.path("srv")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.starts_with("standby") || name.starts_with("aside") {
+                    found.push(entry.path().display().to_string());
+                } else if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        found
     }
 }
 
