@@ -112,7 +112,9 @@ pub fn error(error: &anyhow::Error) {
         say(&format!("{head} {count} {}, nothing was changed", if count == 1 { "problem" } else { "problems" }));
         return;
     }
-    say(&format!("{head} {error:#}"));
+    // The last wall: an error may quote a file from anybody.
+    let told = format!("{error:#}").replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+    say(&format!("{head} {told}"));
     if let Some(hint) = error.downcast_ref::<Refused>().and_then(|r| r.hint.as_ref()) {
         say(&format!("  {} {hint}", console::style("hint:").cyan().for_stderr()));
     }

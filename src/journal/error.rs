@@ -17,7 +17,7 @@ pub enum Error {
     TooOld { path: String, found: i64 },
     #[error("{path} is not a Backout journal")]
     Foreign { path: String },
-    #[error("journal entry {id} cannot be read: {reason}")]
+    #[error("journal entry {id} cannot be read: {}", plain(reason))]
     Damaged { id: i64, reason: String },
     #[error("{0} must not follow here")]
     Illegal(String),
@@ -30,10 +30,16 @@ pub enum Error {
     Closed,
 }
 
+/// Errors quote what a damaged file holds: of that, a short line that no terminal acts on.
+fn plain(text: &str) -> String {
+    text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// SQLite says little about a disk, and a full one shows in many ways.
 pub fn told(cause: &rusqlite::Error) -> String {
+    let told = plain(&cause.to_string());
     match cause.sqlite_error_code() {
-        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => format!("{cause}; is the disk full?"),
-        _ => cause.to_string(),
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => format!("{told}; is the disk full?"),
+        _ => told,
     }
 }

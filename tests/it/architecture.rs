@@ -324,7 +324,7 @@ fn world_registry_folders_and_operations_name_the_same() {
 }
 
 /// Lines that a file may have before it is split by meaning.
-const LINES: &[(&str, usize)] = &[("src", 600), ("tests", 1000)];
+const LINES: &[(&str, usize)] = &[("src", 600), ("tests", 600)];
 
 #[test]
 fn no_file_is_too_long_to_read() {

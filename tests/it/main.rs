@@ -8,6 +8,7 @@ mod database;
 mod demo;
 mod docs;
 mod first;
+mod fuzz;
 mod grants;
 mod guests;
 mod interrupted;

@@ -5,9 +5,8 @@ use backout::{
     resource::{Right, Rights},
 };
 use expect_test::{Expect, expect};
-use proptest::prelude::*;
 
-const MANIFEST: &str = r#"[package]
+pub const MANIFEST: &str = r#"[package]
 name = "acme/shop"
 version = "2.0.0"
 about = "Upgrades Shop 1.x to 2.0, and takes it back"
@@ -29,7 +28,7 @@ metrics.shop = { may = ["read"], queries = ["error-rate"], why = "2.0 goes back 
 tool.migrate = { may = ["run"], optional = true, why = "schema migration" }
 "#;
 
-fn shop() -> Folder {
+pub fn shop() -> Folder {
     let folder = Folder::new();
     folder.write("package.toml", MANIFEST);
     folder.write("shop.wasm", whole());
@@ -524,36 +523,4 @@ fn the_example_is_a_package() {
     folder.write("shop.wasm", std::fs::read(example.join("shop.wasm")).unwrap());
     let package = Package::open(folder.path()).unwrap_or_else(|e| panic!("{e}"));
     assert!(package.unneeded_imports().is_empty(), "{:?}", package.unneeded_imports());
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn no_damage_makes_the_reader_of_packages_panic(
-        text in proptest::collection::vec((0..MANIFEST.len(), 0_usize..40, "[\\PC\\n\"=\\[\\]{}]{0,6}"), 1..4),
-        bytes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let folder = shop();
-        let mut manifest = MANIFEST.as_bytes().to_vec();
-        for (at, length, text) in text {
-            let at = at.min(manifest.len());
-            let end = (at + length).min(manifest.len());
-            manifest.splice(at..end, text.into_bytes());
-        }
-        let mut script = whole();
-        for (at, byte) in bytes {
-            let at = at.index(script.len());
-            script[at] = byte;
-        }
-        // Each by itself: a manifest with a mistake would hide what the script does.
-        folder.write("shop.wasm", &script);
-        let _ = Package::open(folder.path()).map_err(|mistakes| mistakes.to_string());
-        script.truncate(cut.index(script.len()));
-        folder.write("shop.wasm", &script);
-        let _ = Package::open(folder.path()).map_err(|mistakes| mistakes.to_string());
-        folder.write("package.toml", manifest);
-        let _ = Package::open(folder.path()).map_err(|mistakes| mistakes.to_string());
-    }
 }

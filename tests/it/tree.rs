@@ -3,7 +3,7 @@ mod copies;
 mod exchange;
 mod files;
 mod inside;
-mod install;
+pub mod install;
 
 use backout::resource::{
     Access, CallCtx, Failure, FailureKind, Progress, Tree, Witness,
@@ -22,7 +22,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-struct Place {
+pub struct Place {
     /// `tree`, `state` and, once there are copies, `.backout` are in it.
     dir: TempDir,
     section: Section,
@@ -51,7 +51,7 @@ impl Progress for Notes {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::excluding(&[])
     }
     fn excluding(exclude: &[&str]) -> Self {
@@ -75,7 +75,7 @@ impl Place {
     fn tree(&self) -> PathBuf {
         self.dir.path().join("tree")
     }
-    fn at(&self, path: &str) -> PathBuf {
+    pub fn at(&self, path: &str) -> PathBuf {
         self.tree().join(path)
     }
     fn slot(&self) -> PathBuf {
@@ -96,10 +96,10 @@ impl Place {
     fn look(&self) -> &dyn Observe {
         &*self.access.observer
     }
-    fn change(&self) -> &dyn Mutate {
+    pub fn change(&self) -> &dyn Mutate {
         &*self.access.mutator
     }
-    fn call(&self) -> CallCtx {
+    pub fn call(&self) -> CallCtx {
         CallCtx {
             key: "7/upgrade/install/1/1".into(),
             deadline: Instant::now() + Duration::from_secs(60),

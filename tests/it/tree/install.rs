@@ -5,7 +5,7 @@ use std::{io::Write, os::unix::fs::symlink};
 use tar::{Builder, EntryType, Header};
 
 /// An entry as hostile as one likes: the crate's own checks are passed by.
-fn entry(kind: EntryType, path: &str, target: &str, mode: u32, content: &[u8]) -> Vec<u8> {
+pub fn entry(kind: EntryType, path: &str, target: &str, mode: u32, content: &[u8]) -> Vec<u8> {
     let mut header = Header::new_gnu();
     header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
     header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
@@ -21,24 +21,24 @@ fn entry(kind: EntryType, path: &str, target: &str, mode: u32, content: &[u8]) -
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     bytes
 }
-fn file(path: &str, content: &str) -> Vec<u8> {
+pub fn file(path: &str, content: &str) -> Vec<u8> {
     entry(EntryType::Regular, path, "", 0o644, content.as_bytes())
 }
-fn link(path: &str, target: &str) -> Vec<u8> {
+pub fn link(path: &str, target: &str) -> Vec<u8> {
     entry(EntryType::Symlink, path, target, 0o777, b"")
 }
-fn tar(entries: &[Vec<u8>]) -> Vec<u8> {
+pub fn tar(entries: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = entries.concat();
     bytes.extend_from_slice(&[0; 1024]);
     bytes
 }
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn archive(place: &Place, bytes: &[u8]) -> Archive {
+pub fn archive(place: &Place, bytes: &[u8]) -> Archive {
     let sha256 = format!("{:x}", Sha256::digest(bytes));
     let path = place.dir.path().join(format!("payload-{}", &sha256[..8]));
     fs::write(&path, bytes).unwrap();
@@ -65,7 +65,7 @@ fn shop() -> Vec<u8> {
 async fn install(place: &Place, archive: &Archive) -> Result<(), Failure> {
     place.change().install("v/2", archive, &place.call()).await
 }
-fn nothing_left(place: &Place) {
+pub fn nothing_left(place: &Place) {
     assert_eq!(names(&place.tree()), ["v"]);
     assert!(names(&place.at("v")).is_empty());
 }
@@ -187,6 +187,11 @@ async fn hostile_archives_leave_nothing() {
     {
         assert_eq!(install(&place, &archive(&place, bytes)).await.unwrap_err().kind, FailureKind::Invalid);
     }
+    // What the archive's reader quotes of it reaches no terminal.
+    let noise = archive(&place, &b"\x1b[2J\x07".repeat(400));
+    let failure = install(&place, &noise).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Invalid);
+    assert!(!failure.message.contains(char::is_control) && failure.message.len() < 300, "{failure:?}");
     let bytes = tar(&[file("x", "long enough")]);
     let cut = archive(&place, &bytes[..515]);
     refused(install(&place, &cut).await, FailureKind::Invalid, "middle of a file");

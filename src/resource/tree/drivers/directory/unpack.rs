@@ -4,7 +4,7 @@ use super::{
     content::{Content, Digest, is_zero},
     copy::{Cursor, write_all_at},
     listing::{Listing, What},
-    path::{BESIDE, RelPath},
+    path::{BESIDE, RelPath, shown},
     scan::MAX_DEPTH,
     work::{Work, failure_in},
 };
@@ -76,7 +76,11 @@ pub fn unpack(archive: &Archive, into: Option<BorrowedFd>, work: &Work) -> Resul
         None if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
             Failure::failed("there is no room for the payload on the file system of the tree")
         }
-        None => Failure::invalid(format!("the payload cannot be unpacked: {e}")),
+        // Some errors quote what the archive holds.
+        None => {
+            let why: String = shown(e.to_string().as_bytes()).chars().take(200).collect();
+            Failure::invalid(format!("the payload cannot be unpacked: {why}"))
+        }
     })?;
     let digest = format!("{:x}", hash.borrow_mut().finalize_reset());
     if digest != archive.sha256 {

@@ -1,0 +1,205 @@
+//! Journals: damaged files, rows that hold something else, and what is told from entries that nobody wrote.
+use super::{damage::*, in_little_memory, remember, run};
+use crate::story::{self, Story};
+use backout::{
+    journal::{Entry, Header, Journal, Reader, Recorded},
+    report::{self, Report},
+    run::restore_point,
+};
+use proptest::{prelude::*, sample::Index};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+
+#[test]
+fn journals() {
+    in_little_memory("journal");
+}
+
+fn stories() -> Vec<Story> {
+    vec![
+        story::upgraded(),
+        story::rolled_back(),
+        story::stopped(),
+        story::refused(),
+        story::interrupted(),
+        story::turning_back(),
+    ]
+}
+
+/// Everything that is told of a journal, by any command.
+fn tell(entries: &[Recorded]) {
+    for point in restore_point::points(entries) {
+        let _ = (point.memory(), point.bytes(), point.proven());
+        serde_json::to_string(&point).unwrap();
+    }
+    let runs: BTreeSet<u64> = entries.iter().map(|r| r.run).collect();
+    for run in runs {
+        let own: Vec<Recorded> = entries.iter().filter(|r| r.run == run).cloned().collect();
+        for earlier in [&[], entries] {
+            let report = Report::of(&own, earlier);
+            let markdown = report::markdown(&report);
+            assert!(!markdown.contains(|c: char| c.is_control() && c != '\n'), "{markdown:?}");
+            serde_json::from_str::<Value>(&report::json(&report).unwrap()).unwrap();
+            let _ = (report::stopped(&report), report.down_millis());
+        }
+    }
+}
+
+/// What is read from a file, or the errors that say why nothing is.
+fn read(path: &Path) {
+    let told = |error: backout::journal::Error| {
+        let told = error.to_string();
+        assert!(told.len() < 2000 && !told.contains(char::is_control), "{told:?}");
+    };
+    let reader = match Reader::find(path) {
+        Ok(Some(reader)) => reader,
+        Ok(None) => return,
+        Err(error) => return told(error),
+    };
+    let _ = reader.runs().map_err(told);
+    let _ = reader.durations("acme/shop", "upgrade", "install").map_err(told);
+    let _ = reader.entries(12).map(|entries| tell(&entries)).map_err(told);
+    let _ = reader.since(0).map(|entries| tell(&entries)).map_err(told);
+    drop(reader);
+    // Whether anything can be added to it or not.
+    let _ = Journal::begin(path, Header::default(), Arc::new(|_| ())).map(drop).map_err(told);
+}
+
+/// A journal that two runs have written.
+fn written(path: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for story in [story::rolled_back(), story::stopped()] {
+        let Entry::RunStarted(header) = &story.entries[0].entry else { panic!() };
+        let (journal, run) = Journal::begin(path, header.clone(), Arc::new(|_| ())).unwrap();
+        for r in &story.entries[1..] {
+            journal.note(run, &r.place, r.seq, r.entry.clone());
+        }
+        runtime.block_on(journal.flush()).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "run by `journals` in a process of its own"]
+fn a_damaged_file_is_read_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    written(&path);
+    read(&path);
+    let whole = fs::read(&path).unwrap();
+    // A page in a place that is not its own is damage of another sort.
+    let pages = whole.chunks(4096).map(<[u8]>::to_vec).collect();
+    let damaged = prop_oneof![3 => damaged_bytes(vec![whole]), 1 => damaged_list(pages)];
+    run(300, damaged, |Bytes(bytes)| {
+        remember("journal", &bytes);
+        for ending in ["-wal", "-shm"] {
+            let _ = fs::remove_file(dir.path().join(format!("journal.db{ending}")));
+        }
+        fs::write(&path, bytes).unwrap();
+        read(&path);
+    });
+}
+
+const NUMBERS: &[i64] = &[i64::MIN, -1, 0, 1, 2, 255, 256, u32::MAX as i64, 1 << 33, i64::MAX];
+
+#[test]
+#[ignore = "run by `journals` in a process of its own"]
+fn a_row_with_another_content_is_read_or_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    written(&path);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let bodies: Vec<String> = {
+        let mut statement = db.prepare("SELECT body FROM entry").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let column = prop::sample::select(vec!["run", "at", "rolled_back", "attempt", "seq"]);
+    let row = (any::<Index>(), damaged_text(bodies.clone(), &[]), column, prop::sample::select(NUMBERS));
+    run(300, row, |(at, Bytes(body), column, number)| {
+        let (id, body) = (at.index(bodies.len()) + 1, String::from_utf8_lossy(&body).into_owned());
+        remember("journal", format!("{id} {column} {number} {body}"));
+        db.execute_batch("PRAGMA foreign_keys = OFF; BEGIN").unwrap();
+        db.execute("UPDATE entry SET body = ?1 WHERE id = ?2", (&body, id as i64)).unwrap();
+        db.execute(&format!("UPDATE entry SET {column} = ?1 WHERE id = ?2"), (number, id as i64)).unwrap();
+        db.execute_batch("COMMIT").unwrap();
+        let reader = Reader::open(&path).unwrap();
+        let _ = (reader.runs().is_ok(), reader.durations("acme/shop", "upgrade", "install").is_ok());
+        let _ = reader.since(0).map(|entries| tell(&entries));
+        db.execute("UPDATE entry SET body = ?1 WHERE id = ?2", (&bodies[id - 1], id as i64)).unwrap();
+    });
+}
+
+/// Somewhere in an entry, something else.
+fn value() -> impl Strategy<Value = Value> {
+    let numbers = prop::sample::select(NUMBERS).prop_map(Value::from);
+    let texts = [
+        "",
+        "upgrade",
+        "rollback",
+        "prepare",
+        "database:shop-prod",
+        "12-orders",
+        "a\u{1b}[2Jb",
+        "é\u{202e}\n| x |",
+        "🙂",
+    ];
+    let others = vec![
+        Value::Null,
+        json!(u64::MAX),
+        json!(1e308),
+        json!(-0.0),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!({ "Ok": null }),
+        json!("x".repeat(100_000)),
+        json!(vec![0; 5000]),
+    ];
+    let others = others.into_iter().chain(texts.map(Value::from)).collect::<Vec<_>>();
+    prop_oneof![numbers, prop::sample::select(others)]
+}
+
+/// The place in a document that has this number, counted modulo its places.
+fn node<'v>(document: &'v mut Value, at: &Index) -> &'v mut Value {
+    fn pointers(value: &Value, here: &str, found: &mut Vec<String>) {
+        found.push(here.to_owned());
+        let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+        match value {
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(n, item)| pointers(item, &format!("{here}/{n}"), found));
+            }
+            Value::Object(fields) => {
+                fields.iter().for_each(|(key, field)| pointers(field, &format!("{here}/{}", escaped(key)), found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    pointers(document, "", &mut found);
+    let pointer = &found[at.index(found.len())];
+    document.pointer_mut(pointer).unwrap()
+}
+
+#[test]
+#[ignore = "run by `journals` in a process of its own"]
+fn anything_that_can_be_read_can_be_told() {
+    let stories: Vec<Vec<Value>> = stories()
+        .into_iter()
+        .map(|story| story.entries.iter().map(|r| serde_json::to_value(r).unwrap()).collect())
+        .collect();
+    for story in &stories {
+        let entries: Vec<Recorded> = story.iter().map(|r| serde_json::from_value(r.clone()).unwrap()).collect();
+        tell(&entries);
+    }
+    let edits = prop::collection::vec((any::<Index>(), any::<Index>(), value()), 0..8);
+    let entries = prop::sample::select(stories).prop_flat_map(move |story| damaged(story));
+    run(400, (entries, edits), |(mut entries, edits)| {
+        let length = entries.len();
+        for (entry, place, value) in edits.iter().filter(|_| length > 0) {
+            *node(&mut entries[entry.index(length)], place) = value.clone();
+        }
+        remember("journal", serde_json::to_vec(&entries).unwrap());
+        // What cannot be read is named by the reader, and told by nobody.
+        let entries: Vec<Recorded> = entries.into_iter().filter_map(|r| serde_json::from_value(r).ok()).collect();
+        tell(&entries);
+    });
+}

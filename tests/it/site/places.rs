@@ -1,0 +1,108 @@
+//! What lies where: the state of the host, links, folders in folders.
+use super::{SITE, host, permit};
+use crate::support::packages::Folder;
+use backout::site::Site;
+use expect_test::{Expect, expect};
+
+/// What `survey` says about a host, after `change`.
+fn surveyed(change: impl FnOnce(&Folder), expected: Expect) {
+    let folder = host();
+    folder.write("srv/shop/versions/1.4.2/bin/shop", "#!/bin/sh\n");
+    permit(&folder, "srv/shop/versions/1.4.2/bin/shop", 0o755);
+    change(&folder);
+    let site = Site::load(&folder.at("backout.toml")).unwrap_or_else(|e| panic!("{e}"));
+    let messages: Vec<String> = site.survey().0.into_iter().map(|mistake| mistake.message).collect();
+    expected.assert_eq(&folder.plain(&messages.join("\n")));
+}
+
+#[test]
+fn a_site_can_be_read_when_the_host_is_half_way_and_survey_says_what_is_wrong() {
+    surveyed(|_| {}, expect![[""]]);
+    surveyed(
+        |host| {
+            std::fs::remove_file(host.at("srv/shop.db")).unwrap();
+            std::fs::rename(host.at("srv/shop"), host.at("srv/gone")).unwrap();
+        },
+        expect![[r#"
+            database `shop-prod`: srv/shop.db: there is no such file
+            tree `shop-app`: srv/shop: there is no such file
+            service `shop`: srv/shop/current/bin/shop: there is no such file"#]],
+    );
+    // As a fence leaves it.
+    surveyed(
+        |host| {
+            std::fs::remove_file(host.at("srv/shop.db")).unwrap();
+            host.folder("srv/shop.db");
+        },
+        expect!["database `shop-prod`: srv/shop.db is a folder"],
+    );
+    surveyed(
+        |host| drop(host.write("srv/shop.db", "Lieber Leser, hier ist keine Datenbank")),
+        expect!["database `shop-prod`: srv/shop.db is not an SQLite database"],
+    );
+    surveyed(
+        |host| {
+            std::fs::rename(host.at("srv/shop.db"), host.at("srv/real.db")).unwrap();
+            std::os::unix::fs::symlink("real.db", host.at("srv/shop.db")).unwrap();
+            std::fs::rename(host.at("srv/shop"), host.at("srv/real")).unwrap();
+            std::os::unix::fs::symlink("real", host.at("srv/shop")).unwrap();
+        },
+        expect![[r#"
+            database `shop-prod`: srv/shop.db is a link
+            tree `shop-app`: srv/shop is a link"#]],
+    );
+    surveyed(
+        |host| std::fs::hard_link(host.at("srv/shop.db"), host.at("srv/two.db")).unwrap(),
+        expect!["database `shop-prod`: srv/shop.db has 2 names (hard links)"],
+    );
+    surveyed(
+        |host| {
+            std::fs::hard_link(host.at("srv/shop.db"), host.at("srv/two.db")).unwrap();
+            host.write("backout.toml", format!("{SITE}\n[database.two]\ndriver = \"sqlite\"\npath = \"srv/two.db\"\n"));
+            permit(host, "srv/shop/versions/1.4.2/bin/shop", 0o644);
+        },
+        expect![[r#"
+            database `shop-prod`: srv/shop.db has 2 names (hard links)
+            service `shop`: srv/shop/current/bin/shop is no program
+            database `two`: srv/two.db has 2 names (hard links)
+            database `two`: it is the same file as database `shop-prod`"#]],
+    );
+    // /proc is a mount point everywhere, and has others below it or lies below `/`.
+    surveyed(
+        |host| drop(host.write("backout.toml", SITE.replace("srv/shop\"", "/proc\""))),
+        expect!["tree `shop-app`: /proc is a mount point"],
+    );
+}
+
+#[test]
+fn links_do_not_hide_that_two_things_are_one() {
+    let folder = host();
+    std::os::unix::fs::symlink("srv", folder.at("link")).unwrap();
+    let again = "[database.again]\ndriver = \"sqlite\"\npath = \"link/shop.db\"\n";
+    let inside = "[tree.inside]\npath = \"link/shop/versions\"\n[allow.\"a/b\"]\ntree.inside = { may = [\"write\"] }\n";
+    let tool = "[tool.sly]\nrun = [\"sh\", \"../link/shop/versions/1.4.2/run.sh\"]\ndir = \"srv\"\nuser = \"root\"\n";
+    folder.write("backout.toml", format!("{SITE}\n{again}{inside}{tool}").replace("\"state\"", "\"link/shop/state\""));
+    let mistakes = Site::load(&folder.at("backout.toml")).unwrap_err();
+    let messages: Vec<String> = mistakes.0.into_iter().map(|mistake| mistake.message).collect();
+    expect![[r#"
+        database `shop-prod` is the same place as database `again`
+        Backout's state srv/shop/state lies in tree `shop-app`
+        tree `inside` lies in tree `shop-app`
+        tool `sly` would run as root what `a/b` may write"#]]
+    .assert_eq(&folder.plain(&messages.join("\n")));
+}
+
+#[test]
+fn excluded_folders_of_a_tree_may_hold_other_resources_but_not_the_state() {
+    let folder = host();
+    let load = |site: String| {
+        folder.write("backout.toml", site);
+        Site::load(&folder.at("backout.toml")).map(|_| ()).map_err(|e| e.0.len())
+    };
+    let site = SITE.replace("srv/shop.db", "srv/shop/var/db/shop.db");
+    assert_eq!(load(site.replace("\"uploads\"", "\"var\"")), Ok(()));
+    assert_eq!(load(site.replace("\"uploads\"", "\"**/d*\"")), Ok(()));
+    assert_eq!(load(site.replace("\"uploads\"", "\"va\"")), Err(1));
+    let site = site.replace("\"state\"", "\"srv/shop/var/state\"");
+    assert_eq!(load(site.replace("\"uploads\"", "\"var\"")), Err(1), "it would be elsewhere during an exchange");
+}

@@ -1,0 +1,124 @@
+//! Values that come from elsewhere: settings of the package, secrets.
+use super::{SITE, host, permit};
+use crate::support::packages::whole;
+use backout::{package::Package, site::Site};
+use expect_test::expect;
+
+#[test]
+fn settings_are_the_sites_else_the_packages() {
+    let folder = host();
+    let manifest = r#"[package]
+name = "acme/shop"
+version = "2.0.0"
+about = "x"
+script = "s.wasm"
+[settings]
+watch = { type = "duration", default = "10m", max = "1h", about = "how long" }
+count = { type = "integer", about = "how many", min = 1 }
+share = { type = "number", default = 0.5, about = "how much", max = 1 }
+loud = { type = "boolean", default = true, about = "whether" }
+name = { type = "string", default = "a b", about = "who" }
+"#;
+    folder.write("package/package.toml", manifest);
+    folder.write("package/s.wasm", whole());
+    let package = Package::open(&folder.at("package")).unwrap_or_else(|e| panic!("{e}"));
+    let settings = |lines: &str| {
+        folder.write("backout.toml", SITE.replace("settings.watch = \"15m\"", lines));
+        let site = Site::load(&folder.at("backout.toml")).unwrap_or_else(|e| panic!("{e}"));
+        site.settings(&package).map_err(|mistakes| folder.plain(&mistakes.to_string()))
+    };
+    let values = settings("settings = { watch = \"15m\", count = 7, share = 1 }").unwrap();
+    let values: Vec<String> = values.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(values, ["count=7", "loud=true", "name=a b", "share=1", "watch=900"]);
+    let wrong = "settings = { watch = \"2h\", count = 0, share = 1.5, loud = \"true\", name = 5 }";
+    expect![[r#"
+        backout.toml:60:22: `settings.watch` must be at most 1h
+            |
+         60 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+            |                      ^^^^
+            = how long
+
+        backout.toml:60:36: `settings.count` must be at least 1
+            |
+         60 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+            |                                    ^
+            = how many
+
+        backout.toml:60:47: `settings.share` must be at most 1
+            |
+         60 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+            |                                               ^^^
+            = how much
+
+        backout.toml:60:59: `settings.loud` must be `true` or `false`
+            |
+         60 | …tings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+            |                                                         ^^^^^^
+            = whether
+
+        backout.toml:60:74: `settings.name` must be a string
+            |
+         60 | … = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+            |                                                         ^
+            = who"#]]
+    .assert_eq(&settings(wrong).unwrap_err());
+    expect![[r#"
+        backout.toml:60:22: `settings.watch` must be a length of time in quotes, as `"10m"`
+            |
+         60 | settings = { watch = 900, whatch = "1m" }
+            |                      ^^^
+            = how long
+
+        backout.toml:60:36: acme/shop has no setting `whatch`
+            |
+         60 | settings = { watch = 900, whatch = "1m" }
+            |                                    ^^^^
+            = did you mean `watch`?
+
+        package/package.toml:8:1: the site must say the setting `count`: how many
+           |
+         8 | count = { type = "integer", about = "how many", min = 1 }
+           | ^^^^^
+           = add `settings.count = …` to `[allow."acme/shop".require]`"#]]
+    .assert_eq(&settings("settings = { watch = 900, whatch = \"1m\" }").unwrap_err());
+}
+
+#[test]
+fn secrets_come_from_files_of_their_own_and_from_the_environment() {
+    let env = |value: &str| format!("{SITE}\n[tool.t]\nrun = [\"true\"]\nenv = {{ A = {value} }}\n");
+    let folder = host();
+    let load = |value: &str| {
+        folder.write("backout.toml", env(value));
+        let site = Site::load(&folder.at("backout.toml"));
+        site.map(|site| site.tools["t"].env["A"].clone()).map_err(|m| folder.plain(&m.0[0].message))
+    };
+    assert_eq!(load("\"plain\"").unwrap(), "plain");
+    assert_eq!(load("{ file = \"secrets/key\" }").unwrap(), "sesame");
+    assert_eq!(load("{ env = \"CARGO_PKG_NAME\" }").unwrap(), "backout");
+    folder.write("secrets/two", "a\nb\n");
+    permit(&folder, "secrets/two", 0o400);
+    folder.write("secrets/bytes", [0xff, 0xfe]);
+    permit(&folder, "secrets/bytes", 0o600);
+    permit(&folder, "secrets/open", 0o640);
+    let wrong = [
+        "{ file = \"secrets/open\" }",
+        "{ file = \"secrets/two\" }",
+        "{ file = \"secrets/bytes\" }",
+        "{ file = \"secrets\" }",
+        "{ file = \"secrets/key\", env = \"HOME\" }",
+        "{ env = \"BACKOUT_NOBODY_SETS_THIS\" }",
+        "{}",
+        "5",
+    ];
+    let said: Vec<String> = wrong.iter().map(|value| load(value).unwrap_err()).collect();
+    expect![[r#"
+        others than its owner may open the secret secrets/open (mode 640)
+        the secret secrets/two has more than one line
+        the secret secrets/bytes is not text
+        the secret secrets: it is not a regular file
+        `tool.t.env.A` must be a text, or one of `file` and `env`
+        the environment has no `BACKOUT_NOBODY_SETS_THIS`
+        `tool.t.env.A` must be a text, or one of `file` and `env`
+        `tool.t.env.A` must be a string, not an integer"#]]
+    .assert_eq(&said.join("\n"));
+}
