@@ -138,11 +138,7 @@ impl Gate {
         if sequence > self.quota.calls {
             return Err(Stop::Limit { what: "host calls in one step", limit: self.quota.calls.into() }.into());
         }
-        if self.until.is_some_and(|until| Instant::now() >= until) {
-            return Err(
-                Stop::Limit { what: "seconds of wall time in one step", limit: self.quota.wall.as_secs() }.into()
-            );
-        }
+        self.in_time()?;
         let lend = self.authorise::<O>(resources, &operation)?;
         let size = json_size(&operation);
         if size > MAX_REQUEST {
@@ -176,10 +172,24 @@ impl Gate {
             }),
             progress: Arc::new(News { events: self.events.clone(), place: self.place.clone(), operation: O::NAME }),
         };
-        if O::Class::CHANGES {
+        let result = if O::Class::CHANGES {
             self.change(resources, lend, &operation, request, sequence, call).await
         } else {
             self.observe(lend, &operation, request, sequence, call).await
+        };
+        if matches!(&result, Err(Error::Answer(failure)) if failure.kind == FailureKind::TimedOut) {
+            // The time of the whole step may be what was over.
+            self.in_time()?;
+        }
+        result
+    }
+
+    fn in_time(&self) -> Result<(), Stop> {
+        match self.until {
+            Some(until) if Instant::now() >= until => {
+                Err(Stop::Limit { what: "seconds of wall time in one step", limit: self.quota.wall.as_secs() })
+            }
+            _ => Ok(()),
         }
     }
 

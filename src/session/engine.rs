@@ -16,7 +16,7 @@ use std::{
 };
 use wasmtime::{
     Config, Store, UpdateDeadline,
-    component::{Linker, ResourceTable},
+    component::{Linker, ResourceTable, ResourceTableError},
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -130,11 +130,12 @@ impl Script {
         work: Work,
         call: impl AsyncFnOnce(Exports, &mut Store<Host>) -> wasmtime::Result<Result<T, types::Error>>,
     ) -> Result<Result<T, Failure>, Ended> {
-        let console = work.limits.console();
+        let limits = work.limits;
+        let console = limits.console();
         let clock = Clock::default();
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut table = ResourceTable::new();
-        table.set_max_capacity(work.limits.handles);
+        table.set_max_capacity(limits.handles);
         let journal = (work.gate.journal.clone(), work.gate.run, work.gate.place.clone());
         let cancel = work.gate.cancel.clone();
         let host = Host {
@@ -143,13 +144,13 @@ impl Script {
             resources: work.resources,
             table,
             clock,
-            meter: Meter::new(work.limits),
+            meter: Meter::new(limits),
         };
         let mut store = Store::new(&self.engine, host);
         store.limiter(|host| &mut host.meter);
-        store.set_hostcall_fuel(work.limits.call_bytes);
+        store.set_hostcall_fuel(limits.call_bytes);
         store.set_epoch_deadline(1);
-        let ticks = work.limits.cpu.as_millis() / TICK.as_millis();
+        let ticks = limits.cpu.as_millis() / TICK.as_millis();
         let mut used: u128 = 0;
         store.epoch_deadline_callback(move |_| {
             // One tick at a time: a plain deadline would charge the script for waiting in a host call.
@@ -174,7 +175,10 @@ impl Script {
         }
         match result {
             Ok(answer) => Ok(answer.map_err(Failure::from)),
-            Err(error) => Err(ended(&error, console.last_words().or_else(|| store.data().gate.last_warning()))),
+            Err(error) => {
+                let last_words = console.last_words().or_else(|| store.data().gate.last_warning());
+                Err(ended(&error, &limits, last_words))
+            }
         }
     }
 }
@@ -183,10 +187,7 @@ fn ticks_as_time(ticks: u128) -> Duration {
     TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
-fn ended(error: &wasmtime::Error, last_words: Option<String>) -> Ended {
-    if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
-        return Ended::Limit(exceeded.0.clone());
-    }
+fn ended(error: &wasmtime::Error, limits: &Limits, last_words: Option<String>) -> Ended {
     let stop = error.downcast_ref::<Stop>().cloned().or_else(|| match error.downcast_ref::<crate::gate::Error>() {
         Some(crate::gate::Error::Stop(stop)) => Some(stop.clone()),
         _ => None,
@@ -196,15 +197,34 @@ fn ended(error: &wasmtime::Error, last_words: Option<String>) -> Ended {
         Some(stop) => return Ended::Stopped(stop),
         None => {}
     }
-    if error.downcast_ref::<wasmtime::Trap>() == Some(&wasmtime::Trap::StackOverflow) {
-        return Ended::Limit("the depth of its stack".into());
+    let root = error.root_cause().to_string();
+    if let Some(limit) = exceeded(error, &root, limits) {
+        return Ended::Limit(limit);
     }
     let frames = error.downcast_ref::<wasmtime::WasmBacktrace>().map(|trace| {
         let names = trace.frames().iter().filter_map(|frame| frame.func_name().map(demangled));
         names.filter(|name| !panicking(name)).take(8).collect()
     });
-    let root = error.root_cause().to_string();
     Ended::Trapped { message: last_words.unwrap_or(root), frames: frames.unwrap_or_default() }
+}
+
+/// Which limit an error is about. Where wasmtime has no type for it, its words tell.
+fn exceeded(error: &wasmtime::Error, root: &str, limits: &Limits) -> Option<String> {
+    if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
+        return Some(exceeded.0.clone());
+    }
+    if error.downcast_ref::<wasmtime::Trap>() == Some(&wasmtime::Trap::StackOverflow) {
+        return Some("the depth of its stack".to_owned());
+    }
+    if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+        return Some(format!("more than {} handles", limits.handles));
+    }
+    let words = [
+        ("too much data is being copied", format!("more than {} MiB in one call", limits.call_bytes >> 20)),
+        ("write beyond capacity of MemoryOutputPipe", format!("more than {} bytes of output", limits.quota.log_bytes)),
+        ("resource limit exceeded: ", format!("more than {} instances, memories or tables", limits.instances)),
+    ];
+    words.into_iter().find_map(|(begin, limit)| root.starts_with(begin).then_some(limit))
 }
 
 /// How Rust comes from a panic to its trap is the same each time, and hides where it was.

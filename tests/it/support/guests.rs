@@ -1,4 +1,6 @@
 //! Builds the guests from source, each at most once in a test run.
+mod text;
+
 use sha2::{Digest, Sha256};
 use std::{
     ffi::OsString,
@@ -36,14 +38,17 @@ pub fn rust_shop() -> &'static Guest {
     })
 }
 
-/// A script that tries what the setting `attack` says.
-pub fn hostile() -> &'static Guest {
-    static GUEST: OnceLock<Guest> = OnceLock::new();
-    GUEST.get_or_init(|| {
-        let folder = root().join("tests/guests/hostile");
-        let component = component(&rust_module(&folder, "hostile"));
-        Guest { folder, script: "hostile.wasm", component }
-    })
+/// The attack of this name: a program of `tests/attacks/src/bin`, or a module of `tests/attacks/wat`.
+pub fn attack(name: &str) -> Vec<u8> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = root().join("tests/attacks");
+    match fs::read_to_string(folder.join(format!("wat/{name}.wat"))) {
+        Ok(text) => component(&text::module(&text)),
+        Err(_) => {
+            let built = BUILT.get_or_init(|| rust_build(&folder));
+            component(&fs::read(built.join(format!("{name}.wasm"))).unwrap())
+        }
+    }
 }
 
 /// A script that makes every call that there is.
@@ -125,6 +130,11 @@ pub fn component(module: &[u8]) -> Vec<u8> {
 /// What `cargo build --release --target wasm32-unknown-unknown` makes of the crate, wherever checkout, Cargo's folder and
 /// toolchain lie: paths of this machine are not in it.
 pub fn rust_module(folder: &Path, name: &str) -> Vec<u8> {
+    fs::read(rust_build(folder).join(format!("{name}.wasm"))).unwrap()
+}
+
+/// The folder with all that the crate makes.
+fn rust_build(folder: &Path) -> PathBuf {
     // One for all of them: what they are built with is built once.
     let target = target("rust");
     let mut flags = vec![format!("--remap-path-prefix={}=/guest", folder.display())];
@@ -141,7 +151,7 @@ pub fn rust_module(folder: &Path, name: &str) -> Vec<u8> {
     build.args(["build", "--locked", "--release", "--target", "wasm32-unknown-unknown"]);
     build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env("CARGO_TARGET_DIR", &target);
     run(&mut build);
-    fs::read(target.join(format!("wasm32-unknown-unknown/release/{name}.wasm"))).unwrap()
+    target.join("wasm32-unknown-unknown/release")
 }
 
 /// Folder, name and version of every crate that the guest needs.

@@ -1,0 +1,12 @@
+//! Plans a thousand steps.
+#![no_main]
+use attacks::*;
+
+struct Script;
+export!(Script);
+
+impl Attack for Script {
+    fn plan() -> Result<Vec<Step>> {
+        Ok((0..1_000).map(|n| step(&format!("s{n}"), &[])).collect())
+    }
+}

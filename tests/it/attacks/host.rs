@@ -1,0 +1,165 @@
+//! A host with something to lose, and a package that attacks it. The real program runs it; what it said, changed and used is
+//! looked at from outside.
+use super::Attack;
+use crate::support::{
+    command::{Ended, backout},
+    guests,
+    packages::Folder,
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{MetadataExt, symlink},
+    path::Path,
+    time::Duration,
+};
+
+/// What nobody but its owner may see.
+const SECRET: &str = "sesame-7f3a9";
+/// Far more than any attack needs, and far less than for ever; the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+const SITE: &str = r#"
+[tree.app]
+path = "srv/app"
+
+[tree.data]
+path = "srv/data"
+
+[database.orders]
+driver = "sqlite"
+path = "srv/orders.db"
+
+[service.shop]
+driver = "process"
+run = ["/bin/sleep", "1000"]
+
+[tool.migrate]
+run = ["/bin/touch", "srv/migrated"]
+
+[allow."evil/script"]
+tree.app = { may = ["read", "write", "backup", "restore"] }
+database.orders = { may = ["read"] }
+"#;
+
+/// Enough for what is stopped by something else.
+pub const LIMITS: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"60s\"";
+const MEMORY: u64 = 64 << 20;
+
+/// What Backout itself may need, beside what the site allows the script: see `docs/attacks.md`.
+pub const OWN_MEMORY: u64 = 384 << 20;
+pub const OWN_CPU: Duration = Duration::from_secs(30);
+/// The machine may be busy with something else.
+pub const OWN_TIME: Duration = Duration::from_secs(90);
+
+/// The rights that an attacker asks for, by the interface without which they would be refused.
+const NEEDS: &[(&str, &str)] = &[
+    ("files", "tree.app = { may = [\"read\", \"write\"], why = \"something has to be granted\" }"),
+    ("database", "database.orders = { may = [\"read\"], why = \"something has to be granted\" }"),
+];
+
+/// An attack that was tried, and what came of it.
+pub struct Attempt {
+    pub ended: Ended,
+    pub report: Value,
+}
+
+pub fn host(component: &[u8], limits: &str) -> Folder {
+    let host = Folder::new();
+    let root = if rustix::process::geteuid().is_root() { "allow-root = true\n" } else { "" };
+    let site = SITE.replace("run = [\"/bin", &format!("{root}run = [\"/bin"));
+    host.write("backout.toml", format!("{site}\n[limits]\n{limits}\n"));
+    host.write("srv/app/file", "an honest file\n");
+    host.write("srv/app/sub/file", "another\n");
+    host.write("srv/data/file", "of another tree\n");
+    host.write("srv/secret", SECRET);
+    symlink("../secret", host.at("srv/app/out")).unwrap();
+    symlink("..", host.at("srv/app/outside")).unwrap();
+    symlink(host.at("srv/secret"), host.at("srv/app/absolute")).unwrap();
+    let database = rusqlite::Connection::open(host.at("srv/orders.db")).unwrap();
+    database.execute_batch("CREATE TABLE items (name TEXT); INSERT INTO items VALUES ('an honest row')").unwrap();
+    host.write("package/script.wasm", component);
+    let imported = |interface: &str| {
+        let name = format!("backout:host/{interface}@");
+        component.windows(name.len()).any(|bytes| bytes == name.as_bytes())
+    };
+    let needs: Vec<&str> = NEEDS.iter().filter(|(interface, _)| imported(interface)).map(|(_, need)| *need).collect();
+    let manifest = fs::read_to_string(guests::root().join("tests/attacks/package.toml")).unwrap();
+    host.write("package/package.toml", format!("{manifest}\n[needs]\n{}\n", needs.join("\n")));
+    let mut gift = tar::Builder::new(Vec::new());
+    gift.append_path_with_name(host.at("srv/app/file"), "file").unwrap();
+    host.write("package/gift.tar", gift.into_inner().unwrap());
+    host
+}
+
+impl Attempt {
+    /// Lets it attack, and looks at what must be so after every attack.
+    pub fn of(attack: &Attack, component: &[u8], limits: &str, command: &str) -> Self {
+        let host = host(component, limits);
+        let before = everything(&host.at("srv"));
+        let ended = backout(host.path(), &[command, "package", "--yes"], PATIENCE);
+        assert_eq!(everything(&host.at("srv")), before, "something was changed: {ended:#?}");
+        attack.judge(ended.code, &host.plain(&ended.text));
+        let control = |c: char| c.is_control() && c != '\n';
+        assert!(!ended.text.contains(control), "control characters reach the terminal: {:?}", ended.text);
+        assert!(ended.text.len() < 20_000, "{} bytes of output", ended.text.len());
+        assert!(occupied(&host.at("state")) < 32 << 20, "the attack has filled the disk");
+        assert!(ended.used.memory < OWN_MEMORY + MEMORY, "{ended:#?}");
+        assert!(ended.used.cpu < OWN_CPU + limit(limits, "cpu"), "{ended:#?}");
+        assert!(ended.took < OWN_TIME + limit(limits, "time"), "{ended:#?}");
+        let report = ["report.md", "report.json"].map(|file| {
+            let report = fs::read_to_string(host.at("state/runs/1").join(file)).unwrap_or_default();
+            assert!(!report.contains(SECRET) && !ended.text.contains(SECRET), "the secret got out");
+            report
+        });
+        Self { ended, report: serde_json::from_str(&report[1]).unwrap_or_default() }
+    }
+
+    /// What the host answered to each of the calls that the script tried.
+    pub fn answers(&self) -> BTreeMap<String, String> {
+        let message = self.report["ending"]["message"].as_str().unwrap();
+        assert!(!message.contains("GOT THROUGH"), "{message}");
+        let (_, calls) = message.split_once(": ").unwrap();
+        let answers = calls.trim_end_matches(" (failed)").split(" ¦ ").map(|call| call.split_once(": ").unwrap());
+        answers.map(|(call, answer)| (call.to_owned(), answer.to_owned())).collect()
+    }
+
+    /// All of these calls, and none of another kind.
+    pub fn answered(&self, calls: usize, kind: &str) {
+        let answers = self.answers();
+        assert_eq!(answers.len(), calls, "{answers:#?}");
+        assert!(answers.values().all(|answer| answer.starts_with(&format!("Kind::{kind}: "))), "{answers:#?}");
+    }
+}
+
+fn limit(limits: &str, name: &str) -> Duration {
+    let begin = format!("{name} = \"");
+    let seconds = limits.lines().find_map(|line| line.strip_prefix(&begin)?.strip_suffix("s\"")).unwrap();
+    Duration::from_secs(seconds.parse().unwrap())
+}
+
+/// Every entry below the folder, with all that can be told of it.
+pub fn everything(folder: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, about) = (entry.path(), fs::symlink_metadata(entry.path()).unwrap());
+        let content = if about.is_symlink() {
+            fs::read_link(&path).unwrap().display().to_string()
+        } else if about.is_dir() {
+            found.extend(everything(&path));
+            String::new()
+        } else {
+            String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned()
+        };
+        let line =
+            format!("{:o} {}:{} {:?} {content}", about.mode(), about.uid(), about.gid(), about.modified().unwrap());
+        found.insert(path.display().to_string(), line);
+    }
+    found
+}
+
+fn occupied(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { occupied(&path) } else { fs::metadata(path).unwrap().len() }).sum()
+}
