@@ -13,6 +13,7 @@ use crate::{
 use anyhow::Context;
 use serde::Serialize;
 use std::{fmt::Write, path::PathBuf};
+use tokio_util::sync::CancellationToken;
 
 /// Shows the rights that a package lacks and why it wants them, asks once for all of them, and writes the grant into the
 /// site file; comments and order stay. Nothing else ever asks for rights.
@@ -91,7 +92,7 @@ impl Args {
             2 => "both",
             _ => "all of them",
         };
-        let allowed = self.yes || ui::interactive() && ui::confirm(&format!("Allow {all}?"));
+        let allowed = self.yes || ui::interactive() && ui::confirm(&format!("Allow {all}?"), &CancellationToken::new());
         if !allowed {
             if global.json {
                 view(&missing, &additions, false)?;

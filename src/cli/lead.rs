@@ -118,7 +118,10 @@ impl Approver for People {
             return Ok(name.clone());
         }
         let (display, question, role) = (self.display.clone(), question.to_owned(), role.to_owned());
-        let asked = tokio::task::spawn_blocking(move || display.approval(&question, &role)).await;
+        let moot = CancellationToken::new();
+        // A script that is not waiting for the answer any more takes its question back.
+        let _back = moot.clone().drop_guard();
+        let asked = tokio::task::spawn_blocking(move || display.approval(&question, &role, &moot)).await;
         match asked.map_err(|e| Failure::unavailable(e.to_string()))? {
             Ok(Some(name)) => Ok(name),
             Ok(None) => Err(Failure::denied("it was not approved")),
@@ -311,9 +314,9 @@ impl Lead {
         if self.common.yes {
             return Ok(true);
         }
-        let (display, question) = (self.display.clone(), question.to_owned());
+        let (display, question, moot) = (self.display.clone(), question.to_owned(), self.cancel.clone());
         tokio::select! {
-            answer = tokio::task::spawn_blocking(move || display.confirm(&question)) => answer?,
+            answer = tokio::task::spawn_blocking(move || display.confirm(&question, &moot)) => answer?,
             () = self.cancel.cancelled() => Ok(false),
         }
     }

@@ -2,10 +2,16 @@
 use super::{Refused, progress::Paper};
 use crate::diagnostic::Mistakes;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    termios::{QueueSelector, tcflush},
+};
 use std::{
-    io::{self, BufRead, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Write},
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
+use tokio_util::sync::CancellationToken;
 
 /// The result of the command. A reader that has gone away is no error.
 pub fn result(text: &str) {
@@ -38,8 +44,8 @@ struct Screen {
 #[derive(Default)]
 struct Bars {
     bars: Vec<ProgressBar>,
-    /// Somebody is asked something: the cursor belongs to the answer.
-    asking: bool,
+    /// Somebody is asked this: the last line belongs to the answer.
+    asking: Option<String>,
 }
 
 static SCREEN: LazyLock<Screen> = LazyLock::new(Screen::default);
@@ -72,14 +78,24 @@ pub fn is_live() -> bool {
 /// Puts these lines in the place of those that were there.
 pub fn live(lines: &[String]) {
     let mut bars = SCREEN.bars();
-    if !bars.asking {
+    if bars.asking.is_none() {
         SCREEN.draw(&mut bars, lines);
     }
 }
 
-/// What is written stands above the lines that change.
+/// What is written stands above the lines that change, and above a question that waits for its answer.
 fn above<T>(write: impl FnOnce() -> T) -> T {
-    SCREEN.lines.suspend(write)
+    let bars = SCREEN.bars();
+    match &bars.asking {
+        None => SCREEN.lines.suspend(write),
+        Some(prompt) => {
+            let mut terminal = io::stderr();
+            let _ = terminal.write_all(b"\r\x1b[K");
+            let written = write();
+            let _ = terminal.write_all(prompt.as_bytes()).and_then(|()| terminal.flush());
+            written
+        }
+    }
 }
 
 /// Wider lines would tear apart what belongs together.
@@ -99,8 +115,9 @@ pub fn interactive() -> bool {
 }
 
 /// Asks on the terminal. Everything but a clear yes is a no, the end of the input too.
-pub fn confirm(question: &str) -> bool {
-    matches!(ask(&format!("{question} [y/N] ")).to_lowercase().as_str(), "y" | "yes")
+pub fn confirm(question: &str, moot: &CancellationToken) -> bool {
+    let answer = ask(&format!("{question} [y/N] "), moot).unwrap_or_default();
+    matches!(answer.to_lowercase().as_str(), "y" | "yes")
 }
 
 pub fn error(error: &anyhow::Error) {
@@ -147,18 +164,62 @@ impl Write for Above {
     }
 }
 
-/// One bounded line from the terminal; empty at the end of the input.
-pub fn ask(question: &str) -> String {
+/// A longer line was pasted by mistake.
+const LONGEST_ANSWER: usize = 200;
+
+/// One line from the terminal, without the space around it. `None` when nobody answers: the terminal is gone, or the question
+/// is moot.
+pub fn ask(prompt: &str, moot: &CancellationToken) -> Option<String> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if moot.is_cancelled() {
+        return None;
+    }
+    // What was typed before the question could be read is no answer to it.
+    let _ = tcflush(io::stdin(), QueueSelector::IFlush);
     {
         let mut bars = SCREEN.bars();
         SCREEN.draw(&mut bars, &[]);
-        bars.asking = true;
+        let _ = io::stderr().write_all(prompt.as_bytes()).and_then(|()| io::stderr().flush());
+        bars.asking = Some(prompt.to_owned());
     }
     // Nothing is locked while somebody thinks: what goes on meanwhile goes on.
-    let _ = io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush());
-    let mut answer = String::new();
-    // A bounded line: what is pasted by mistake is no answer.
-    let _ = io::stdin().lock().take(200).read_line(&mut answer);
-    SCREEN.bars().asking = false;
-    answer.trim().to_owned()
+    let answer = line(moot);
+    let mut bars = SCREEN.bars();
+    bars.asking = None;
+    if answer.is_none() {
+        let _ = io::stderr().write_all(b"\n");
+    }
+    answer
+}
+
+/// Not through the buffer of `io::stdin`: a reader that waits there could not be told that the question is moot, and would
+/// take the answer to the next one.
+fn line(moot: &CancellationToken) -> Option<String> {
+    const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    let terminal = io::stdin();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        if moot.is_cancelled() {
+            return None;
+        }
+        match poll(&mut [PollFd::new(&terminal, PollFlags::IN)], Some(&LOOK)) {
+            Ok(0) | Err(Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+        let mut piece = [0; 256];
+        match rustix::io::read(&terminal, &mut piece) {
+            Ok(0) => return None,
+            Ok(count) => {
+                // Only its end counts of what is too long anyway.
+                line.truncate(LONGEST_ANSWER + 1);
+                line.extend(&piece[..count]);
+            }
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => return None,
+        }
+    }
+    let fits = line.len() <= LONGEST_ANSWER;
+    Some(if fits { String::from_utf8_lossy(&line).trim().to_owned() } else { String::new() })
 }

@@ -19,6 +19,7 @@ mod logs;
 mod metrics;
 mod package;
 mod past;
+mod people;
 mod probe;
 mod progress;
 mod references;

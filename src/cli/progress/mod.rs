@@ -26,6 +26,7 @@ use tokio::sync::{
     },
     oneshot,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Between two pictures of what changes.
 const TICK: Duration = Duration::from_millis(100);
@@ -55,17 +56,20 @@ impl Display {
         ui::say(&plan(plans, ui::paper()));
     }
 
-    pub fn confirm(&self, question: &str) -> anyhow::Result<bool> {
+    pub fn confirm(&self, question: &str, moot: &CancellationToken) -> anyhow::Result<bool> {
         nobody_to_ask()?;
-        Ok(ui::confirm(question))
+        Ok(ui::confirm(question, moot))
     }
 
-    /// Who approves; `None` when nobody does.
-    pub fn approval(&self, question: &str, role: &str) -> anyhow::Result<Option<String>> {
+    /// Who approves; `None` when nobody does. The whole question is shown: nobody approves what they cannot see.
+    pub fn approval(&self, question: &str, role: &str, moot: &CancellationToken) -> anyhow::Result<Option<String>> {
         nobody_to_ask()?;
-        let (question, role) = (text::line(question, 400), text::line(role, 64));
-        let name = ui::ask(&format!("{question} (as {role})  your name, or nothing for no: "));
-        Ok((!name.is_empty()).then_some(name))
+        let (question, role) = (text::line(question, usize::MAX), text::line(role, usize::MAX));
+        let prompt = format!("? {question}\n  your name, if you approve as {role}; nothing for no: ");
+        match ui::ask(&prompt, moot) {
+            Some(name) => Ok(Some(name).filter(|name| !name.is_empty())),
+            None => Err(Refused::new("the terminal is gone").into()),
+        }
     }
 
     /// Shows what was heard until now, and nothing after it.

@@ -1,6 +1,6 @@
 //! `allow`: what it writes into the site file, and what it leaves as it was.
 use super::{GRANTS, SITE, host, said};
-use crate::support::packages::Folder;
+use crate::support::terminal::Terminal;
 use expect_test::expect;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
@@ -266,33 +266,16 @@ fn new_rights_keep_the_form_and_the_comments_of_those_that_are_there() {
 #[test]
 fn allow_asks_once_on_a_terminal() {
     let folder = host(SITE);
-    for (answer, code) in [("n\n", 3), ("\n", 3), ("yes please\n", 3), ("y\n", 0)] {
-        let (said, text) = on_a_terminal(&folder, "allow shop", answer);
-        assert_eq!(text, code, "{said}");
+    for (answer, code) in [("n", 3), ("", 3), ("yes please", 3), ("y", 0)] {
+        let mut terminal = Terminal::backout(folder.path(), "allow shop");
+        terminal.shows("[y/N]");
+        terminal.types(answer);
+        let (said, ended) = terminal.ends();
+        assert_eq!(ended, code, "{said}");
         assert_eq!(said.matches("[y/N]").count(), 1, "{said}");
         let changed = folder.read("backout.toml") != SITE;
         assert_eq!(changed, code == 0, "{said}");
     }
-}
-
-/// `script`, of every Debian, lends a terminal.
-fn on_a_terminal(folder: &Folder, arguments: &str, answer: &str) -> (String, i32) {
-    use std::{
-        io::Write,
-        process::{Command, Stdio},
-    };
-    let command = format!("{} {arguments}", env!("CARGO_BIN_EXE_backout"));
-    let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--echo", "never", "--command", &command, "/dev/null"])
-        .current_dir(folder.path())
-        .env_remove("BACKOUT_SITE")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("`script` is in every Debian (bsdutils)");
-    child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    (String::from_utf8(output.stdout).unwrap(), output.status.code().unwrap())
 }
 
 /// Lines that went (`-`) and came (`+`); both texts have the others in the same order.

@@ -61,6 +61,16 @@ pub fn every_call() -> &'static Guest {
     })
 }
 
+/// A script that asks people.
+pub fn people() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("tests/guests/people");
+        let component = component(&rust_module(&folder, "people"));
+        Guest { folder, script: "people.wasm", component }
+    })
+}
+
 /// With componentize-py from the example's requirements, in a virtual environment of its own.
 pub fn python_shop() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();

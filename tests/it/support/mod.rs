@@ -8,3 +8,4 @@ pub mod product;
 pub mod run;
 pub mod script;
 pub mod shop;
+pub mod terminal;
