@@ -1,4 +1,11 @@
-//! Pages that say what the program does agree with it: they are written by a test, or read by one.
+//! Pages that say what the program does agree with it: they are written by a test, read by one, or played.
+mod commands;
+mod links;
+mod markdown;
+mod promises;
+mod recipes;
+mod snippets;
+
 use backout::cli::{Cli, Exit};
 use clap::{Arg, Command, CommandFactory};
 use expect_test::expect_file;

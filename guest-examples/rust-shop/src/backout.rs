@@ -1,4 +1,5 @@
 //! Scaffolded, yours to change: one table of steps serves both `plan` and `run`.
+#![allow(dead_code)]
 wit_bindgen::generate!({ path: "../../wit", world: "script", pub_export_macro: true });
 pub use backout::host::{types::*, *};
 pub use exports::backout::host::life_cycle::{Risk, Severity};
@@ -28,7 +29,6 @@ pub fn at_once(steps: Vec<Step>) -> Vec<Step> {
     steps.into_iter().map(|step| step.after(&[])).collect()
 }
 
-#[allow(dead_code)]
 impl Step {
     pub fn after(mut self, steps: &[&str]) -> Self {
         self.0.after = Some(strings(steps));

@@ -30,9 +30,11 @@ impl Bench {
         self.dir.path().join(name)
     }
 
+    /// Those that bear the tag, and those that work in its folder.
     pub fn processes(&self) -> Vec<i32> {
         let own = i32::try_from(std::process::id()).unwrap();
-        living().into_iter().filter(|pid| *pid != own && bears(*pid, &self.tag)).collect()
+        let works_here = |pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(self.path()));
+        living().into_iter().filter(|pid| *pid != own && (bears(*pid, &self.tag) || works_here(*pid))).collect()
     }
 }
 

@@ -201,7 +201,8 @@ fn tool(name: &str, folder: &Path) -> Command {
     command
 }
 
-fn toolchain() -> OsString {
+/// The compiler's version that the repository asks for.
+pub fn toolchain() -> OsString {
     let file: toml::Table = fs::read_to_string(root().join("rust-toolchain.toml")).unwrap().parse().unwrap();
     file["toolchain"]["channel"].as_str().unwrap().into()
 }

@@ -1,0 +1,53 @@
+//! What pages quote is quoted: each piece of source stands in a file that is built, parsed or run.
+use super::{
+    commands::PLAYED,
+    markdown::{Block, blocks, pages},
+};
+use crate::support::guests::root;
+use std::{fs, path::Path};
+
+/// Pages whose examples other tests read: `references`, `condition`, `wit`.
+const READ_ELSEWHERE: &[&str] = &["docs/site.md", "docs/package.md", "docs/conditions.md", "docs/wit.md"];
+
+const LANGUAGES: &[&str] = &["console", "toml", "rust", "python", "wit", "text"];
+
+fn sources(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_name().unwrap().to_str().unwrap();
+        if entry.is_dir() && name != "target" {
+            sources(&entry, found);
+        } else if [".rs", ".py", ".toml", ".wit"].iter().any(|ending| name.ends_with(ending)) {
+            found.push(fs::read_to_string(&entry).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_snippet_stands_in_a_file_that_is_used() {
+    let mut files = Vec::new();
+    for folder in ["guest-examples", "wit", "src/cli/demo/site", "src/capability", "src/resource"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let mut quoted = 0;
+    for page in pages().iter().filter(|page| !READ_ELSEWHERE.contains(&page.as_str())) {
+        for block in blocks(page) {
+            let Block { page, line, language, rest, text } = &block;
+            assert!(LANGUAGES.contains(&language.as_str()), "{page}:{line}: `{language}` is nothing that a test reads");
+            match language.as_str() {
+                "console" | "text" => {}
+                // Written into a file, and used by the commands of the page.
+                _ if !rest.is_empty() => {
+                    assert!(PLAYED.contains(&page.as_str()), "{page}:{line}: nobody writes {rest}")
+                }
+                _ => {
+                    quoted += 1;
+                    assert!(
+                        files.iter().any(|file| file.contains(text)),
+                        "{page}:{line}: no file has these lines:\n{text}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(quoted >= 5, "only {quoted} snippets were found");
+}
