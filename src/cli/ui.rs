@@ -71,6 +71,7 @@ impl Screen {
 }
 
 /// Whether lines can change in place.
+#[expect(clippy::disallowed_methods, reason = "it says what the terminal can do, nothing else does")]
 pub fn is_live() -> bool {
     console::Term::stderr().is_term() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
@@ -137,6 +138,7 @@ pub fn error(error: &anyhow::Error) {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "it says what the terminal can do, nothing else does")]
 pub fn log(verbose: u8) {
     let level = match verbose {
         0 => "error",
