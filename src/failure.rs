@@ -38,11 +38,21 @@ pub struct Failure {
     pub kind: FailureKind,
     /// A lowercase fragment for people. Never a secret; a path of the host only where the operator, not the guest, reads it.
     pub message: String,
+    /// What the operator can do about it. No guest is told: it may name paths of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
 }
 
 macro_rules! constructors { ($($name:ident: $kind:ident),* $(,)?) => { impl Failure {
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), hint: None }
     }
     $(pub fn $name(message: impl Into<String>) -> Self { Self::new(FailureKind::$kind, message) })*
 } }; }

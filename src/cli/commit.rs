@@ -32,10 +32,7 @@ impl Args {
             let Some(newest) = newest else {
                 return Err(Refused::new("there is no restore point to commit").into());
             };
-            if !matches!(
-                newest.last.1.as_deref(),
-                Some("upgraded" | "rolled-back" | "prepared" | "verified" | "unverified")
-            ) {
+            if !lead.in_order(newest)? {
                 let why = format!("run {} did not come to a good end; its copies are the way out", newest.last.0);
                 return Err(Refused::new(why).hint("finish with `backout rollback` first").into());
             }

@@ -1,8 +1,9 @@
 //! The last words of a run: the state in which things are, and what to do.
 use crate::report::{Report, stopped, text};
-use std::path::Path;
+use std::path::PathBuf;
 
-pub fn text(report: &Report, folder: &Path) -> String {
+/// `folder`: where the whole report is, if it could be written.
+pub fn text(report: &Report, folder: Option<&PathBuf>) -> String {
     let header = &report.header;
     let closed = match report.down_millis() {
         0 => String::new(),
@@ -43,7 +44,10 @@ pub fn text(report: &Report, folder: &Path) -> String {
             }
         }
     }
-    text + &format!("  Report: {}\n", folder.join("report.md").display())
+    if let Some(folder) = folder {
+        text += &format!("  Report: {}\n", folder.join("report.md").display());
+    }
+    text
 }
 
 fn before(report: &Report) -> &str {

@@ -2,7 +2,7 @@
 use super::{Exit, Global, Refused, ending, past, progress::Display, ui};
 use crate::{
     gate::{Events, Quota},
-    journal::{Header, Reader, RunId},
+    journal::{Header, Reader},
     package::Package,
     report,
     resource::{
@@ -142,6 +142,23 @@ impl Lead {
             return Ok(Vec::new());
         }
         Ok(restore_point::points(&Reader::open(&path)?.since(0)?))
+    }
+
+    /// Whether no run has touched the product since one that came to a good end, so that nobody needs the way back.
+    pub fn in_order(&self, point: &Point) -> anyhow::Result<bool> {
+        let reader = Reader::open(&self.journal())?;
+        let mut in_order = true;
+        // Newest first.
+        for run in reader.runs()?.iter().rev() {
+            if run.run != point.run && run.header.restore_point != point.run {
+                continue;
+            }
+            in_order = match run.ending.as_ref().map(|ending| ending.outcome.as_str()) {
+                Some("upgraded" | "rolled-back" | "prepared" | "verified" | "unverified") => true,
+                _ => in_order && !past::report(&reader, run.run, None)?.touched(),
+            };
+        }
+        Ok(in_order)
     }
 
     /// The package that was named, or the one that the restore point was made with.
@@ -324,32 +341,51 @@ impl Lead {
     /// Ends the run, writes its report, tells people where things stand.
     pub async fn end(&self, run: &Run, outcome: Outcome) -> anyhow::Result<Exit> {
         let (outcome, written) = run.finish(outcome).await;
+        let outcome = match written {
+            Ok(()) => outcome,
+            // Nothing counts as done that is not written down.
+            Err(error) => {
+                let (ending, error) = (outcome.ending(), error.to_string());
+                let message = if ending.message.is_empty() { ending.outcome } else { ending.message };
+                Outcome::Stopped(match message.contains(&error) {
+                    true => message,
+                    false => format!("the end of the run could not be written ({message}): {error}"),
+                })
+            }
+        };
         let folder = self.site.state.join("runs").join(run.id().to_string());
-        let reported = self.report(run.id(), &folder);
+        let report = Reader::open(&self.journal()).and_then(|reader| past::report(&reader, run.id(), Some(&outcome)));
         self.display.finish();
-        if let Err(error) = &written {
-            ui::say(&format!("the end of the run could not be written: {error}"));
+        // What the journal holds is safe, and the exit code true, also where no report can be written.
+        match report {
+            Ok(report) => {
+                let kept = keep_report(&report, &folder);
+                if self.global.json {
+                    ui::json(&report)?;
+                } else {
+                    ui::result(&ending::text(&report, kept.is_ok().then_some(&folder)));
+                }
+                if let Err(error) = kept {
+                    let hint = format!("`backout show {}` shows it as soon as there is room", run.id());
+                    ui::warn(&error.context("the report could not be written"), Some(&hint));
+                }
+            }
+            Err(error) => {
+                let ending = outcome.ending();
+                ui::result(&format!("{}: {}", ending.outcome, ending.message));
+                ui::warn(&anyhow::Error::new(error).context("the report could not be made"), None);
+            }
         }
-        let report = reported.context("write the report")?;
-        if self.global.json {
-            ui::json(&report)?;
-        } else {
-            ui::result(&ending::text(&report, &folder));
-        }
-        Ok(match written {
-            Ok(()) => exit(&outcome),
-            Err(_) => Exit::Stopped,
-        })
+        Ok(exit(&outcome))
     }
+}
 
-    fn report(&self, run: RunId, folder: &Path) -> anyhow::Result<report::Report> {
-        let report = past::report(&Reader::open(&self.journal())?, run)?;
-        fs::create_dir_all(folder)?;
-        for (name, text) in [("report.md", report::markdown(&report)), ("report.json", report::json(&report)?)] {
-            write_whole(&folder.join(name), &text).with_context(|| format!("write {name}"))?;
-        }
-        Ok(report)
+fn keep_report(report: &report::Report, folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)?;
+    for (name, text) in [("report.md", report::markdown(report)), ("report.json", report::json(report)?)] {
+        write_whole(&folder.join(name), &text).with_context(|| format!("write {name}"))?;
     }
+    Ok(())
 }
 
 /// The files that the digest covers, nothing else that lies in the folder.

@@ -1,9 +1,9 @@
 //! Runs that have been, from the journal.
 use super::Global;
 use crate::{
-    journal::{self, Reader, RunId, RunSummary},
+    journal::{self, Entry, Reader, Recorded, RunId, RunSummary},
     report::Report,
-    run::Locks,
+    run::{Locks, life_cycle::Outcome},
     site::Site,
 };
 use std::{collections::BTreeSet, path::PathBuf};
@@ -61,10 +61,16 @@ impl Run {
     }
 }
 
-/// The report of a run, as the journal tells it now.
-pub fn report(reader: &Reader, run: RunId) -> Result<Report, journal::Error> {
+/// The report of a run, as the journal tells it now. `outcome`: how it ended, which the journal may not have been able to take.
+pub fn report(reader: &Reader, run: RunId, outcome: Option<&Outcome>) -> Result<Report, journal::Error> {
     let point = reader.run(run)?.header.restore_point;
     // The copies of a restore point are told by the runs that made and used it before.
     let earlier = if point == 0 { Vec::new() } else { reader.since(point)? };
-    Ok(Report::of(&reader.entries(run)?, &earlier))
+    let mut entries = reader.entries(run)?;
+    if let (Some(outcome), Some(last)) = (outcome, entries.last().cloned())
+        && !matches!(last.entry, Entry::RunEnded(_))
+    {
+        entries.push(Recorded { id: last.id + 1, entry: Entry::RunEnded(outcome.ending()), ..last });
+    }
+    Ok(Report::of(&entries, &earlier))
 }

@@ -22,7 +22,7 @@ impl Args {
         let (Some(reader), Some(run)) = (past.reader(), self.run.map_or_else(newest, |run| Ok(Some(run)))?) else {
             return Err(Refused::new("there was no run yet").into());
         };
-        let report = past::report(reader, run).map_err(|error| match error {
+        let report = past::report(reader, run, None).map_err(|error| match error {
             Error::NoRun(_) => Refused::new(error.to_string()).hint("`backout runs` lists them").into(),
             error => anyhow::Error::new(error),
         })?;

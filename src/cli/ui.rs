@@ -1,6 +1,6 @@
 //! The terminal: results on standard output, everything else on standard error.
 use super::{Refused, progress::Paper};
-use crate::diagnostic::Mistakes;
+use crate::{diagnostic::Mistakes, journal, resource::room, run};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -71,7 +71,6 @@ impl Screen {
 }
 
 /// Whether lines can change in place.
-#[expect(clippy::disallowed_methods, reason = "it says what the terminal can do, nothing else does")]
 pub fn is_live() -> bool {
     console::Term::stderr().is_term() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
@@ -130,15 +129,40 @@ pub fn error(error: &anyhow::Error) {
         say(&format!("{head} {count} {}, nothing was changed", if count == 1 { "problem" } else { "problems" }));
         return;
     }
+    let hint = error.downcast_ref::<Refused>().and_then(|r| r.hint.as_deref());
+    told(head, error, hint.or_else(|| no_room(error).then_some("make room on that disk, then say it again")));
+}
+
+/// What went wrong besides, and does not change how the command ends.
+pub fn warn(error: &anyhow::Error, hint: Option<&str>) {
+    told(console::style("warning:").yellow().bold().for_stderr(), error, hint);
+}
+
+fn told(head: console::StyledObject<&str>, error: &anyhow::Error, hint: Option<&str>) {
+    // Many an error says already what caused it.
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
+        }
+    }
     // The last wall: an error may quote a file from anybody.
-    let told = format!("{error:#}").replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
-    say(&format!("{head} {told}"));
-    if let Some(hint) = error.downcast_ref::<Refused>().and_then(|r| r.hint.as_ref()) {
+    let text = text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+    say(&format!("{head} {text}"));
+    if let Some(hint) = hint {
         say(&format!("  {} {hint}", console::style("hint:").cyan().for_stderr()));
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "it says what the terminal can do, nothing else does")]
+fn no_room(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(room::is_none)
+            || cause.downcast_ref::<journal::Error>().is_some_and(journal::Error::no_room)
+            || matches!(cause.downcast_ref::<run::Error>(), Some(run::Error::Journal(error)) if error.no_room())
+    })
+}
+
 pub fn log(verbose: u8) {
     let level = match verbose {
         0 => "error",

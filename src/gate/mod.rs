@@ -7,7 +7,7 @@ pub use event::{Event, Events};
 pub use operation::{Half, Observer, Operation, Reconciled};
 
 use crate::{
-    journal::{Entry, Journal, Place, Request, RunId},
+    journal::{self, Entry, Journal, Place, Request, RunId},
     resource::{CallCtx, Failure, FailureKind, Lend, Lent, Progress, ResourceId, Resources, Witness, run::RUN},
 };
 use class::Class;
@@ -82,6 +82,7 @@ pub struct Gate {
     log: AtomicU64,
     written: AtomicU64,
     last_warning: Mutex<Option<String>>,
+    last_hint: Mutex<Option<Failure>>,
 }
 
 impl Gate {
@@ -99,6 +100,7 @@ impl Gate {
             log: AtomicU64::new(0),
             written: AtomicU64::new(0),
             last_warning: Mutex::new(None),
+            last_hint: Mutex::new(None),
         }
     }
 
@@ -123,6 +125,20 @@ impl Gate {
     pub fn warned(&self, message: &str) {
         *self.last_warning.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.chars().take(500).collect());
     }
+    /// What a script says failed is often what it was told; then the operator is told what the script was not.
+    pub fn hinted(&self, failure: Failure) -> Failure {
+        let told = self.last_hint.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match told {
+            Some(Failure { message, hint: Some(hint), .. }) if failure.message.contains(&message) => failure.hint(hint),
+            _ => failure,
+        }
+    }
+    fn remember_hint<T>(&self, result: &Result<T, Failure>) {
+        if let Err(failure @ Failure { hint: Some(_), .. }) = result {
+            *self.last_hint.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
+        }
+    }
+
     pub fn last_warning(&self) -> Option<String> {
         self.last_warning.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -226,6 +242,7 @@ impl Gate {
             result = tokio::time::timeout_at(call.deadline.into(), operation.execute(half, &call)) =>
                 result.unwrap_or_else(|_| Err(late::<O>(began))),
         };
+        self.remember_hint(&result);
         let recorded = recorded::<O>(&result)?;
         self.count_written(json_size(&recorded))?;
         self.journal.note(
@@ -266,8 +283,10 @@ impl Gate {
             Err(_) => {
                 let evidence =
                     self.journal.evidence(self.run, &self.place, sequence).map_err(|e| Stop::Journal(e.to_string()))?;
-                let look =
-                    CallCtx { deadline: Instant::now() + self.usual_deadline.min(Duration::from_secs(60)), ..call };
+                let look = CallCtx {
+                    deadline: Instant::now() + self.usual_deadline.min(Duration::from_secs(60)),
+                    ..call.clone()
+                };
                 match operation.reconcile(&lend.access.observer, &evidence, &look).await {
                     Ok(Reconciled::Done(output)) => Ok(output),
                     Ok(Reconciled::NotDone) => Err(late::<O>(began)),
@@ -285,8 +304,16 @@ impl Gate {
         if let (Some(run), Err(Failure { kind: FailureKind::Denied, .. })) = (run, &result) {
             run.access.mutator.memory().disturbances -= disturbs;
         }
+        self.remember_hint(&result);
         let recorded = recorded::<O>(&result)?;
-        self.append(sequence, Entry::Outcome { result: recorded, millis: millis(began) }).await?;
+        let entry = Entry::Outcome { result: recorded, millis: millis(began) };
+        if let Err(error) = self.journal.append(self.run, &self.place, sequence, entry).await {
+            if let (journal::Error::Unwritten { .. }, Ok(output)) = (&error, &result) {
+                let call = CallCtx { deadline: Instant::now() + self.usual_deadline, ..call };
+                operation.unrecorded(half, output, &call).await;
+            }
+            return Err(Stop::Journal(error.to_string()).into());
+        }
         Ok(result?)
     }
 

@@ -45,6 +45,16 @@ pub trait Operation: Serialize + Send + Sync {
 
     fn execute(&self, half: &Half<Self>, call: &CallCtx) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 
+    /// It has happened, and the journal could not take that: nobody will ever ask for what it left behind.
+    fn unrecorded(
+        &self,
+        _half: &Half<Self>,
+        _output: &Self::Output,
+        _call: &CallCtx,
+    ) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// Whether it has happened, after a time-out or a crash. Whatever still works for it has been ended before.
     fn reconcile(
         &self,

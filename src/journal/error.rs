@@ -30,6 +30,13 @@ pub enum Error {
     Closed,
 }
 
+impl Error {
+    pub fn no_room(&self) -> bool {
+        let Self::Sqlite { cause, .. } = self else { return false };
+        cause.sqlite_error_code() == Some(ErrorCode::DiskFull)
+    }
+}
+
 /// Errors quote what a damaged file holds: of that, a short line that no terminal acts on.
 fn plain(text: &str) -> String {
     text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -39,7 +46,8 @@ fn plain(text: &str) -> String {
 pub fn told(cause: &rusqlite::Error) -> String {
     let told = plain(&cause.to_string());
     match cause.sqlite_error_code() {
-        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => format!("{told}; is the disk full?"),
+        Some(ErrorCode::DiskFull) => "there is no room left on its disk".to_owned(),
+        Some(ErrorCode::SystemIoFailure) => format!("{told}; is the disk full?"),
         _ => told,
     }
 }

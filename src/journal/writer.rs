@@ -263,7 +263,8 @@ impl Writer {
             }
             Err(error) => {
                 let path = self.path.display().to_string();
-                tracing::error!(%error, path, "the journal cannot be written");
+                // Whoever waits for it is told; a note is tried again.
+                tracing::warn!(%error, path, "the journal cannot be written");
                 let reason = told(&error);
                 let unwritten = || Error::Unwritten { path: path.clone(), reason: reason.clone() };
                 let lost: Vec<usize> = batch.durable.iter().map(|(position, _)| *position).collect();

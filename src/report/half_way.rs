@@ -141,6 +141,8 @@ fn next(report: &Report) -> Vec<Todo> {
         || report.touched() && !report.copies.is_empty()
     {
         todo("go back to the restore point; what is restored already is left alone".into(), Some("backout rollback"));
+    } else if report.copies.iter().any(|c| !c.freed && !c.restored) {
+        todo("nothing was touched: free the copies when the upgrade is called off".into(), Some("backout commit"));
     }
     if report.standing.iter().any(|s| s.state == State::Fenced) {
         todo("only if nothing is to be restored: let applications in again".into(), Some("backout unfence"));

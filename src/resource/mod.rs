@@ -6,6 +6,7 @@ pub mod holders;
 mod http;
 pub mod process;
 mod rights;
+pub mod room;
 mod verdict;
 
 pub use crate::failure::{Failure, FailureKind};

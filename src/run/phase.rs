@@ -44,7 +44,7 @@ impl Phase {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Halt {
     /// `phase/step`, and why
-    #[error("{step}: {failure}")]
+    #[error("{step}: {failure}{}", .failure.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default())]
     Failed { step: String, failure: Failure },
     #[error("{step}: {stop}")]
     Stopped { step: String, stop: Stop },
@@ -197,7 +197,10 @@ impl Run {
     fn answered<T>(&self, place: &Place, answer: Result<Result<T, Failure>, Ended>) -> Result<T, Halt> {
         match answer {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(failure)) => Err(self.failed(place, Failure::new(failure.kind, cut(&failure.message, MAX_TEXT)))),
+            Ok(Err(failure)) => {
+                let message = cut(&failure.message, MAX_TEXT);
+                Err(self.failed(place, Failure { message, ..failure }))
+            }
             Err(Ended::Stopped(stop)) => Err(Halt::Stopped { step: place.title(), stop }),
             Err(ended) => Err(self.failed(place, Failure::failed(ended.to_string()))),
         }

@@ -1,6 +1,7 @@
 //! Compiled scripts, in a folder that belongs to this user alone. A foreign precompiled artifact is never loaded: wasmtime
 //! trusts what it deserialises.
 use super::Error;
+use crate::resource::room;
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -39,11 +40,22 @@ impl Cache {
             }
         }
         let compiled = engine.precompile_component(bytes).map_err(|e| Error::Compile(format!("{e:#}")))?;
-        let error = |e: std::io::Error| Error::Cache { path: path.display().to_string(), reason: e.to_string() };
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(error)?;
-        file.write_all(&compiled).and_then(|()| file.as_file().sync_all()).map_err(error)?;
-        file.persist(&path).map_err(|e| error(e.error))?;
-        deserialize(engine, &path).map_err(|e| Error::Compile(format!("{e:#}")))
+        match self.keep(&path, &compiled) {
+            Ok(()) => deserialize(engine, &path),
+            // A full disk costs the next start its speed, and nothing else.
+            Err(error) if room::is_none(&error) => deserialize_bytes(engine, &compiled),
+            Err(error) => {
+                return Err(Error::Cache { path: path.display().to_string(), reason: error.to_string() });
+            }
+        }
+        .map_err(|e| Error::Compile(format!("{e:#}")))
+    }
+
+    fn keep(&self, path: &Path, compiled: &[u8]) -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(compiled).and_then(|()| file.as_file().sync_all())?;
+        file.persist(path).map_err(|e| e.error)?;
+        Ok(())
     }
 }
 
@@ -62,6 +74,12 @@ fn engine_key(engine: &wasmtime::Engine) -> Vec<u8> {
     let mut key = Bytes(Vec::new());
     engine.precompile_compatibility_hash().hash(&mut key);
     key.0
+}
+
+#[expect(unsafe_code, reason = "these bytes were compiled by this process")]
+fn deserialize_bytes(engine: &wasmtime::Engine, compiled: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: see the reason above.
+    unsafe { Component::deserialize(engine, compiled) }
 }
 
 #[expect(unsafe_code, reason = "the file was written by this program, into a folder that nobody else can write")]

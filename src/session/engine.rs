@@ -174,7 +174,7 @@ impl Script {
             journal.note(run, &place, 0, entry);
         }
         match result {
-            Ok(answer) => Ok(answer.map_err(Failure::from)),
+            Ok(answer) => Ok(answer.map_err(|error| store.data().gate.hinted(error.into()))),
             Err(error) => {
                 let last_words = console.last_words().or_else(|| store.data().gate.last_warning());
                 Err(ended(&error, &limits, last_words))

@@ -41,6 +41,11 @@ impl<K: Copied> Operation for Take<K> {
     async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<Snapshot, Failure> {
         K::mutate(half).take(&self.id, call).await
     }
+    async fn unrecorded(&self, half: &K::Mutator, snapshot: &Snapshot, call: &CallCtx) {
+        if let Err(error) = K::mutate(half).discard(snapshot, call).await {
+            tracing::error!(%error, place = snapshot.place, "a copy that is in no journal stays");
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -34,7 +34,7 @@ pub fn not_listed(name: &str, allowed: &[String]) -> Failure {
 pub async fn sample(names: &[String], metrics: &Observer, call: &CallCtx) -> Result<(Sample, Option<String>), Failure> {
     match metrics.read(names, call).await {
         Ok(sample) => Ok((sample, None)),
-        Err(Failure { kind: FailureKind::Unavailable | FailureKind::TimedOut, message }) => {
+        Err(Failure { kind: FailureKind::Unavailable | FailureKind::TimedOut, message, .. }) => {
             Ok((names.iter().map(|name| (name.clone(), None)).collect(), Some(message)))
         }
         Err(failure) => Err(failure),

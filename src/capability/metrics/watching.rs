@@ -85,6 +85,7 @@ impl Watching {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::condition::{Condition, Lookup, Seen, Subject, Words};

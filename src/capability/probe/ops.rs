@@ -119,7 +119,7 @@ impl Operation for Until {
                     }
                     (said, readings)
                 }
-                Err(Failure { kind: FailureKind::Unavailable | FailureKind::TimedOut, message }) => {
+                Err(Failure { kind: FailureKind::Unavailable | FailureKind::TimedOut, message, .. }) => {
                     (message, Vec::new())
                 }
                 Err(failure) => return Err(failure),
@@ -197,7 +197,7 @@ impl Operation for Tcp {
     async fn execute(&self, probe: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
         let (result, detail) = match probe.connect(call).await {
             Ok(time) => (Ruling::Passed, format!("accepted after {:.1} ms", time.as_secs_f64() * 1000.0)),
-            Err(Failure { kind: FailureKind::Unavailable, message }) => (Ruling::Failed, message),
+            Err(Failure { kind: FailureKind::Unavailable, message, .. }) => (Ruling::Failed, message),
             Err(failure) => return Err(failure),
         };
         let title = format!("{} accepts connections", self.probe);

@@ -128,6 +128,7 @@ fn blank(input: &mut &str) -> Read<()> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 

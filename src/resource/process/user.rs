@@ -73,6 +73,7 @@ fn databases() -> Result<(String, String), Failure> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

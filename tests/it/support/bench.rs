@@ -60,6 +60,7 @@ pub fn kill(pid: i32, signal: &str) {
         "TERM" => rustix::process::Signal::TERM,
         "INT" => rustix::process::Signal::INT,
         "STOP" => rustix::process::Signal::STOP,
+        "CONT" => rustix::process::Signal::CONT,
         "HUP" => rustix::process::Signal::HUP,
         other => panic!("{other}"),
     };

@@ -2,6 +2,7 @@
 pub mod bench;
 pub mod call;
 pub mod command;
+pub mod disk;
 pub mod guests;
 pub mod packages;
 pub mod product;

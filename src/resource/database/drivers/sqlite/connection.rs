@@ -1,5 +1,5 @@
 //! Connections, each with as little power as its use needs, and what SQLite's errors mean.
-use crate::resource::{CallCtx, Failure};
+use crate::resource::{CallCtx, Failure, room};
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Row, config::DbConfig};
 use std::{
     os::unix::ffi::OsStrExt,
@@ -99,6 +99,10 @@ pub fn busy(error: &Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
+pub fn full(error: &Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
 /// In words that name no path.
 pub fn told(error: Error) -> Failure {
     let words = match &error {
@@ -114,7 +118,9 @@ pub fn told(error: Error) -> Failure {
             Failure::failed(format!("the database is damaged: {words}"))
         }
         Some(ErrorCode::OperationInterrupted) => Failure::timed_out("its time is over, or the run was stopped"),
-        Some(ErrorCode::DiskFull) => Failure::failed("there is no room left on the disk"),
+        // Where a file has no room for what SQLite keeps beside it, this is all that it says.
+        Some(ErrorCode::SystemIoFailure) => room::perhaps_none(words),
+        Some(ErrorCode::DiskFull) => room::none("there is no room left on the disk"),
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             Failure::unavailable("the database file cannot be opened")
         }

@@ -85,7 +85,7 @@ pub fn exchange(
     let look = proof::check(&copy, &standby, &snapshot.fingerprint, call)?;
     Proof::renew(&copy, &snapshot.fingerprint, look.clone())?;
 
-    let (held, lost) = shut(live.as_ref(), &standby, snapshot, call)?;
+    let Shut { held, sides: move_sides, lost } = shut(live.as_ref(), &standby, snapshot, call)?;
     let inode = live.as_ref().map(|live| live.file.ino());
     if inode_of(&path) != inode {
         return Err(Failure::conflict("somebody put another file in the place of the database"));
@@ -97,7 +97,7 @@ pub fn exchange(
     if Instant::now() >= call.deadline {
         return Err(Failure::timed_out("the time was over before anything was exchanged"));
     }
-    let swap = Swap { path, standby, copy: &copy, old: live.is_some(), sides: held.is_none() };
+    let swap = Swap { path, standby, copy: &copy, old: live.is_some(), sides: move_sides };
     swap.forth()?;
     if swap.old {
         // Who opened it between our look and the exchange could not do anything with it yet.
@@ -116,26 +116,38 @@ pub fn exchange(
     Ok(Restored { exchanged: true, aside, lost })
 }
 
-/// Keeps everybody away from what is live, and counts what goes with it. A damaged database is no reason not to go back,
-/// rather the opposite.
-fn shut(live: Option<&Live>, standby: &Path, snapshot: &Snapshot, call: &CallCtx) -> Result<(Option<Held>, Vec<Lost>), Failure> {
+/// What is live, as far as nobody else can use it.
+struct Shut {
+    held: Option<Held>,
+    /// What lies beside it belongs to it still, and goes with it.
+    sides: bool,
+    lost: Vec<Lost>,
+}
+
+/// Keeps everybody away from what is live, and counts what goes with it. That it is damaged, or that an upgrade has filled the
+/// disk, is no reason not to go back, rather the opposite.
+fn shut(live: Option<&Live>, standby: &Path, snapshot: &Snapshot, call: &CallCtx) -> Result<Shut, Failure> {
     let Some(live) = live else {
         let parts = snapshot.fingerprint.parts.iter().filter(|part| part.count > 0);
         let lost = parts.map(|part| Lost { part: part.name.clone(), rows: 0, changed: 0, missing: part.count });
-        return Ok((None, lost.collect()));
+        return Ok(Shut { held: None, sides: true, lost: lost.collect() });
     };
-    match hold(&live.path, call)? {
-        Hold::Held(held) => {
-            held.clear_sides()?;
+    let hold = hold(&live.path, call)?;
+    let sides = !matches!(hold, Hold::Held(_));
+    match hold {
+        Hold::Held(held) | Hold::Full(held, _) => {
+            if !sides {
+                held.clear_sides()?;
+            }
             // What cannot be counted must not keep anybody from going back, so it has a part of the time only.
             let half = Instant::now() + call.remaining() / 2;
             let counted = connection::limit(&held.connection, half, || false)
                 .and_then(|()| loss::between(&held.connection, standby, STILL, call));
             let lost = counted.unwrap_or_else(|e| uncounted(&connection::told(e).message));
-            Ok((Some(held), lost))
+            Ok(Shut { held: Some(held), sides, lost })
         }
         Hold::Busy => Err(Failure::conflict("the database is in use by a process that Backout may not look into")),
-        Hold::Damaged(words) => Ok((None, uncounted(&words))),
+        Hold::Damaged(words) => Ok(Shut { held: None, sides, lost: uncounted(&words) }),
     }
 }
 

@@ -89,6 +89,7 @@ fn try_raise(path: &Path, behind: &Path, call: &CallCtx) -> Result<Attempt, Fail
     let held = match hold(path, call)? {
         Hold::Held(held) => held,
         Hold::Busy => return Ok(Attempt::Held("a process that Backout may not look into".to_owned())),
+        Hold::Full(_, failure) => return Err(failure),
         Hold::Damaged(why) => return Err(Failure::failed(why)),
     };
     held.clear_sides()?;
@@ -138,7 +139,11 @@ pub fn lift(places: &Places, call: &CallCtx) -> Result<(), Failure> {
                 Some(held)
             }
             Hold::Busy => return Err(Failure::conflict("the fenced database is in use")),
-            // A fence must never become a trap: what cannot be read comes back as it is.
+            // A fence must never become a trap: what cannot be read, or has no room, comes back as it is.
+            Hold::Full(held, _) => {
+                move_sides(&live.path, &places.path())?;
+                Some(held)
+            }
             Hold::Damaged(_) => {
                 move_sides(&live.path, &places.path())?;
                 None

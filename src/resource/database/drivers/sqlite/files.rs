@@ -1,5 +1,5 @@
 //! The steps on files from which everything else is built, each one durable or atomic.
-use crate::resource::Failure;
+use crate::resource::{Failure, room};
 use rustix::{
     fs::{CWD, RenameFlags, renameat_with},
     io::Errno,
@@ -34,8 +34,8 @@ impl Kind {
 
 /// What was tried, and the system's words; never a path.
 pub fn told(what: &str, e: io::Error) -> Failure {
-    if e.kind() == io::ErrorKind::StorageFull || e.kind() == io::ErrorKind::QuotaExceeded {
-        return Failure::failed(format!("cannot {what}: there is no room left on the disk"));
+    if room::is_none(&e) {
+        return room::none(format!("cannot {what}: there is no room left on the disk"));
     }
     Failure::failed(format!("cannot {what}: {e}"))
 }
@@ -135,10 +135,4 @@ pub fn dress(copy: &Path, like: &Path) -> Result<(), Failure> {
         Ok(())
     };
     dressed().map_err(|e| told("give the copy the owner and mode of the database", e))
-}
-
-/// Free for this user on the file system of a folder.
-pub fn room(folder: &Path) -> Result<u64, Failure> {
-    let system = rustix::fs::statvfs(folder).map_err(|e| told("ask for free space", e.into()))?;
-    Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }

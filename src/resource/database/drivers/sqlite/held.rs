@@ -1,10 +1,10 @@
 //! A database file that nobody else can read or write for a while, and beside which nothing is left that belongs to it.
 use super::{
-    connection::{self, busy, damaged, told},
+    connection::{self, busy, damaged, full, told},
     files,
     places::{SIDES, beside},
 };
-use crate::resource::{CallCtx, Failure, holders};
+use crate::resource::{CallCtx, Failure, holders, room};
 use rusqlite::{Connection, Error};
 use std::{
     fs::File,
@@ -27,13 +27,15 @@ pub enum Hold {
     Held(Held),
     /// Somebody reads or writes it; in WAL mode already who has it open.
     Busy,
+    /// Nobody else can use it, but its WAL could not be taken in for want of room, and belongs to it still.
+    Full(Held, Failure),
     /// SQLite cannot read it, so neither can it be recovered or checkpointed.
     Damaged(String),
 }
 
 /// Recovers what a crash left, brings the whole content into the file itself, and keeps everybody else out.
 pub fn hold(path: &Path, call: &CallCtx) -> Result<Hold, Failure> {
-    let hold = || -> rusqlite::Result<Connection> {
+    let hold = || -> rusqlite::Result<(Connection, Option<Error>)> {
         let connection = connection::writing(path, call)?;
         connection.busy_timeout(call.remaining().min(Duration::from_millis(500)))?;
         // Set before the first look: in WAL mode the index is then in our memory, and no second connection is possible.
@@ -41,16 +43,28 @@ pub fn hold(path: &Path, call: &CallCtx) -> Result<Hold, Failure> {
         connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         if mode == "wal" {
-            let blocked: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-            if blocked != 0 {
-                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-                return Err(Error::SqliteFailure(busy, None));
+            // Beginning what cannot be ended would only take the last room from the product.
+            let wal = beside(path, "-wal").metadata().map_or(0, |file| file.len());
+            if wal > room::left(path) {
+                let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+                return Ok((connection, Some(Error::SqliteFailure(full, None))));
+            }
+            match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)) {
+                Ok(0) => {}
+                Ok(_) => {
+                    let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                    return Err(Error::SqliteFailure(busy, None));
+                }
+                Err(e) if full(&e) => return Ok((connection, Some(e))),
+                Err(e) => return Err(e),
             }
         }
-        Ok(connection)
+        Ok((connection, None))
     };
+    let held = |connection| Held { connection, path: path.to_owned() };
     match hold() {
-        Ok(connection) => Ok(Hold::Held(Held { connection, path: path.to_owned() })),
+        Ok((connection, None)) => Ok(Hold::Held(held(connection))),
+        Ok((connection, Some(e))) => Ok(Hold::Full(held(connection), told(e))),
         Err(e) if busy(&e) => Ok(Hold::Busy),
         Err(e) if damaged(&e) => Ok(Hold::Damaged(told(e).message)),
         Err(e) => Err(told(e)),
@@ -88,7 +102,7 @@ fn journal_is_idle(path: &Path) -> bool {
     journal.read(&mut first).is_ok_and(|read| first[..read].iter().all(|&byte| byte == 0))
 }
 
-/// Moves the side files of a database that cannot be read along with it, so that nothing is lost that could be salvaged.
+/// Moves the side files of a database along with it that could not be taken into it, so that nothing is lost.
 pub fn move_sides(from: &Path, to: &Path) -> Result<(), Failure> {
     for side in SIDES {
         let (old, new) = (beside(from, side), beside(to, side));

@@ -16,6 +16,7 @@ use crate::resource::{
     CallCtx, Failure,
     copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
     database::{Mutate, Observe, Session},
+    room,
 };
 use async_trait::async_trait;
 use places::Places;
@@ -66,6 +67,7 @@ impl Sqlite {
         work: impl FnOnce(&Places) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let (name, path) = (self.name.clone(), self.path.clone());
+        let at = path.clone();
         let places = blocking(move || Places::find(&name, &path)).await?;
         let lock = {
             let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +86,7 @@ impl Sqlite {
             // The turn may have come when the time was over already.
             let result = if Instant::now() < deadline { work(&places) } else { Err(Failure::timed_out("its time is over")) };
             drop(guard);
-            result
+            result.map_err(|failure| room::place(failure, at.parent().unwrap_or(&at)))
         })
         .await
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::resource::{
     CallCtx, Failure,
     copies::{Fingerprint, Snapshot},
+    room::{self, Need},
 };
 use rusqlite::{
     Connection,
@@ -67,7 +68,9 @@ fn make(live: &Live, copy: &Copy, call: &CallCtx) -> Result<Fingerprint, Failure
     source.execute_batch("BEGIN").and_then(|()| tables_seen(&source)).map_err(connection::unproven)?;
     let pages: u64 = pragma(&source, "page_count")?;
     let page_size: u64 = pragma(&source, "page_size")?;
-    has_room(&copy.folder, pages * page_size, &copy.standby())?;
+    let size = pages * page_size;
+    // Some more, for the database grows until the copy is brought up to date.
+    has_room("a copy", copy, size + size / 20)?;
     clear(copy)?;
 
     let path = copy.standby();
@@ -119,15 +122,10 @@ fn copy_pages(source: &Connection, target: &mut Connection, page_size: u64, call
 }
 
 /// Counts what the present copy takes as free, because it gives way.
-fn has_room(folder: &Path, bytes: u64, present: &Path) -> Result<(), Failure> {
-    // Some reserve, for the product goes on writing to the same disk.
-    let needed = bytes + bytes / 20 + (4 << 20);
-    let free = files::room(folder)? + present.symlink_metadata().map_or(0, |file| file.blocks() * 512);
-    if free < needed {
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        return Err(Failure::failed(format!("a copy needs {} MiB, and {} MiB are free", mib(needed), mib(free))));
-    }
-    Ok(())
+fn has_room(what: &str, copy: &Copy, bytes: u64) -> Result<(), Failure> {
+    let folder = File::open(&copy.folder).map_err(|e| files::told("look into the folder for copies", e))?;
+    let present = copy.standby().symlink_metadata().map_or(0, |file| file.blocks() * 512);
+    room::check(what, Need { bytes, files: 0 }, Need { bytes: present, files: 0 }, folder)
 }
 
 fn durable(path: &Path) -> Result<(), Failure> {
@@ -165,6 +163,7 @@ pub fn refresh(places: &Places, snapshot: &Snapshot, exclusive: bool, call: &Cal
     let held = match hold(&live.path, call)? {
         Hold::Held(held) => held,
         Hold::Busy => return take(places, &snapshot.id, exclusive, call),
+        Hold::Full(_, failure) => return Err(failure),
         Hold::Damaged(words) => return Err(Failure::unproven(words)),
     };
     held.clear_sides()?;
@@ -187,7 +186,7 @@ fn by_pages(live: &Live, held: Held, copy: &Copy, old: &Snapshot, call: &CallCtx
         return snapshot(&old.id, copy, 0, proof.fingerprint, DETECTOR);
     }
     let size = source.0.metadata().map_err(told)?.len();
-    has_room(&copy.folder, size, &path)?;
+    has_room("bringing the copy up to date", copy, size)?;
     // From here until it is proven again the stand-by is none.
     Proof::withdraw(copy)?;
     let write = |page: &[u8], at| target.write_all_at(page, at).map(|()| Go::On);

@@ -7,7 +7,10 @@ use super::{
     scan::open,
     work::{At, Work},
 };
-use crate::resource::Failure;
+use crate::resource::{
+    Failure,
+    room::{self, Need},
+};
 use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid},
     io::Errno,
@@ -20,8 +23,6 @@ use std::{
 
 /// So many files are made durable one by one; for more, the whole file system is.
 const FEW: usize = 64;
-/// Left to others when room is reckoned.
-const SPARE: u64 = 16 << 20;
 
 pub struct Copier<'a> {
     live: Cursor<'a>,
@@ -31,6 +32,38 @@ pub struct Copier<'a> {
     /// Folders of the copy in which something was made or removed.
     touched: BTreeSet<RelPath>,
     written: Vec<RelPath>,
+}
+
+/// What `bring_up_to_date` would write fits on the file system, unless it can share blocks with what it is copied from.
+pub fn check_room(live: (BorrowedFd, &Listing), copy: (BorrowedFd, &Listing)) -> Result<(), Failure> {
+    let mut need = Need::default();
+    let mut largest: Option<(&RelPath, u64)> = None;
+    let (live_list, copy_list) = (live.1, copy.1);
+    let takes_room = |record: &Record| !matches!(record.what, What::File { first: Some(_), .. } | What::Other { .. });
+    let stays = |path: &RelPath, want: &Record| copy_list.entries.get(path).is_some_and(|have| want.same_thing(have));
+    for (path, want) in live_list.entries.iter().filter(|(path, want)| takes_room(want) && !stays(path, want)) {
+        need = Need { bytes: need.bytes + want.allocated, files: need.files + 1 };
+        if matches!(want.what, What::File { .. }) && largest.is_none_or(|(_, bytes)| want.allocated > bytes) {
+            largest = Some((path, want.allocated));
+        }
+    }
+    let goes = |path: &RelPath, have: &Record| live_list.entries.get(path).is_none_or(|want| !want.same_thing(have));
+    let given_back = copy_list.entries.iter().filter(|(path, have)| takes_room(have) && goes(path, have));
+    let given_back =
+        given_back.fold(Need::default(), |sum, (_, have)| Need { bytes: sum.bytes + have.allocated, files: sum.files + 1 });
+    if largest.is_some_and(|(path, _)| shares_blocks(live.0, copy.0, path)) {
+        need.bytes = 0;
+    }
+    room::check("a copy", need, given_back, copy.0)
+}
+
+fn shares_blocks(live: BorrowedFd, copy: BorrowedFd, path: &RelPath) -> bool {
+    let mut live = Cursor { root: live, at: None, writable: false };
+    let Ok(folder) = live.folder(&path.folder()) else { return false };
+    let Ok(source) = open(folder, path.name(), OFlags::NONBLOCK) else { return false };
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let probe = rustix::fs::openat(copy, ".", flags, Mode::RUSR | Mode::WUSR);
+    probe.is_ok_and(|probe| rustix::fs::ioctl_ficlone(probe, source).is_ok())
 }
 
 /// Both were listed before, so that only what differs is read again. What changes in `live` meanwhile is copied as it then is;
@@ -55,7 +88,6 @@ pub fn bring_up_to_date(
     }
     let stays = |path: &RelPath| copy_list.entries.get(path).filter(|have| kept(path, have));
     let new = || live_list.entries.iter().filter(|(path, _)| !path.is_root() && stays(path).is_none());
-    copier.check_room(new())?;
     let bytes = new().filter(|(_, want)| matches!(want.what, What::File { first: None, .. }));
     work.begin("copying", bytes.map(|(_, want)| want.allocated).sum());
     for (path, want) in new() {
@@ -175,36 +207,6 @@ impl Copier<'_> {
         let source = open(self.live.folder(&path.folder())?, path.name(), OFlags::NONBLOCK)?;
         marks.attributes = content::attributes(source.as_fd())?;
         marks.set(open(self.copy.folder(&path.folder())?, path.name(), OFlags::empty())?.as_fd())
-    }
-
-    /// What is new fits on the file system, unless it can share blocks with what it is copied from.
-    fn check_room<'l>(&mut self, new: impl Iterator<Item = (&'l RelPath, &'l Record)>) -> Result<(), Failure> {
-        let mut needed = 0;
-        let mut largest: Option<(&RelPath, u64)> = None;
-        for (path, want) in new.filter(|(_, want)| !matches!(want.what, What::File { first: Some(_), .. })) {
-            needed += want.allocated;
-            if matches!(want.what, What::File { .. }) && largest.is_none_or(|(_, bytes)| want.allocated > bytes) {
-                largest = Some((path, want.allocated));
-            }
-        }
-        let room = rustix::fs::fstatvfs(self.copy.root).at("ask for the room of", &RelPath::default())?;
-        let free = room.f_bavail.saturating_mul(room.f_frsize);
-        if needed.saturating_add(SPARE) <= free || largest.is_some_and(|(path, _)| self.shares_blocks(path)) {
-            return Ok(());
-        }
-        Err(Failure::failed(format!(
-            "there is no room for a copy: it needs {} MiB, {} MiB are free on the file system of the tree",
-            needed.div_ceil(1 << 20),
-            free >> 20
-        )))
-    }
-
-    fn shares_blocks(&mut self, path: &RelPath) -> bool {
-        let Ok(folder) = self.live.folder(&path.folder()) else { return false };
-        let Ok(source) = open(folder, path.name(), OFlags::NONBLOCK) else { return false };
-        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-        let probe = rustix::fs::openat(self.copy.root, ".", flags, Mode::RUSR | Mode::WUSR);
-        probe.is_ok_and(|probe| rustix::fs::ioctl_ficlone(probe, source).is_ok())
     }
 
     fn settle(&mut self, live: &Listing) -> Result<(), Failure> {

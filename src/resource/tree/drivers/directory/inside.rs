@@ -10,7 +10,7 @@ use super::{
     work::{Locks, Work, failure_in},
 };
 use crate::resource::{
-    Failure,
+    Failure, room,
     tree::{Entry, EntryKind, MAX_ENTRIES, MAX_FILE},
 };
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -79,9 +79,7 @@ pub fn told(error: impl Into<io::Error>, named: &str) -> Failure {
         (io::ErrorKind::IsADirectory, _) => Failure::invalid(format!("{named} is a folder")),
         (_, Some(Errno::LOOP)) => Failure::invalid(format!("{named} goes through links in a circle")),
         (_, Some(Errno::NAMETOOLONG)) => Failure::invalid(format!("{named} is too long")),
-        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => {
-            Failure::failed(format!("{named}: there is no room left"))
-        }
+        _ if room::is_none(&error) => room::none(format!("{named}: there is no room left")),
         _ => failure_in(&error).unwrap_or_else(|| Failure::failed(format!("{named}: {error}"))),
     }
 }

@@ -16,6 +16,7 @@ mod work;
 use crate::resource::{
     CallCtx, Failure,
     copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
+    room,
     tree::{Archive, Entry, Mutate, Observe, Section, exclude::Excludes},
 };
 use async_trait::async_trait;
@@ -69,7 +70,8 @@ impl Directory {
         look: impl FnOnce(&Configured, &Work) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let tree = self.tree.clone();
-        on_a_thread(call, true, move |work| look(&tree, work)).await
+        let looked = on_a_thread(call, true, move |work| look(&tree, work)).await;
+        looked.map_err(|failure| room::place(failure, &self.tree.section.path))
     }
 
     async fn change<T: Send + 'static>(
@@ -78,7 +80,8 @@ impl Directory {
         change: impl FnOnce(&Configured, &Work) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let tree = self.tree.clone();
-        on_a_thread(Some(call), false, move |work| change(&tree, work)).await
+        let changed = on_a_thread(Some(call), false, move |work| change(&tree, work)).await;
+        changed.map_err(|failure| room::place(failure, &self.tree.section.path))
     }
 }
 

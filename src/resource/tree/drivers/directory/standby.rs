@@ -1,7 +1,7 @@
 //! The stand-by: made while the product serves, compared, brought up to date, compared again.
 use super::{
     Configured,
-    copy::bring_up_to_date,
+    copy::{bring_up_to_date, check_room},
     listing::{Listing, Time, What},
     path::RelPath,
     place::{ASIDE, Live, STANDBY, Slot, remove_all},
@@ -39,10 +39,14 @@ pub fn take(tree: &Configured, id: &str, work: &Work) -> Result<Snapshot, Failur
     let _copies = locks.copies();
     work.go_on()?;
     Slot::path(&live, &tree.name, id)?;
-    let bytes = survey(tree, &live, work)?;
+    let survey = survey(tree, &live, work)?;
     let slot = Slot::create(&live, &tree.name, id)?;
     not_exchanged(&slot, Proof::read(&slot)?.as_ref())?;
-    let result = start_over(&slot).and_then(|()| bring(tree, &live, &slot, None, bytes, work));
+    let result = start_over(&slot).and_then(|()| {
+        // Before everything is read, which may take long.
+        check_room((live.root()?.as_fd(), &survey), (slot.root(STANDBY)?.as_fd(), &Listing::default()))?;
+        bring(tree, &live, &slot, None, survey.to_read(), work)
+    });
     if result.is_err() {
         // Nobody will ever ask for it by this id. What cannot be removed now goes when the same id starts over.
         let _ = start_over(&slot).and_then(|()| remove_all(slot.folder.as_fd(), OsStr::new(STANDBY)).beside("remove"));
@@ -64,7 +68,7 @@ pub fn refresh(tree: &Configured, snapshot: &Snapshot, work: &Work) -> Result<Sn
     let _copies = locks.copies();
     work.go_on()?;
     tree.same_place(&live, snapshot)?;
-    let bytes = survey(tree, &live, work)?;
+    let bytes = survey(tree, &live, work)?.to_read();
     let slot = Slot::create(&live, &tree.name, &snapshot.id)?;
     let proof = Proof::read(&slot)?;
     not_exchanged(&slot, proof.as_ref())?;
@@ -118,6 +122,8 @@ fn bring(
         if round == ROUNDS {
             return Err(still_changing(&differing));
         }
+        // What is refused for want of room leaves copy and proof as they are.
+        check_room((root.as_fd(), &wanted), (standby.as_fd(), &have))?;
         if round == 0 {
             Proof::remove(slot)?;
         } else {
@@ -175,12 +181,12 @@ fn some<'a>(paths: impl ExactSizeIterator<Item = &'a RelPath>) -> String {
     if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
-/// A first walk that reads no contents: whether there is anything against a copy, and how many bytes it will take.
-fn survey(tree: &Configured, live: &Live, work: &Work) -> Result<u64, Failure> {
+/// A first walk that reads no contents: whether there is anything against a copy, and what it will take.
+fn survey(tree: &Configured, live: &Live, work: &Work) -> Result<Listing, Failure> {
     let excludes = tree.excludes()?;
     let survey = live_scan(&excludes, Read::None, None, work).of(live.root()?.as_fd())?;
     can_be_exchanged(tree, live, &survey)?;
-    Ok(survey.to_read())
+    Ok(survey)
 }
 
 /// A copy that could never take the place of the tree is refused when it is made, not when it is needed.

@@ -8,7 +8,7 @@ use super::{
     scan::MAX_DEPTH,
     work::{Work, failure_in},
 };
-use crate::resource::{Failure, tree::Archive};
+use crate::resource::{Failure, room, tree::Archive};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -73,9 +73,7 @@ pub fn unpack(archive: &Archive, into: Option<BorrowedFd>, work: &Work) -> Resul
     unpacking.payload.entries.insert(RelPath::default(), folder);
     unpacking.all(source).map_err(|e| match failure_in(&e) {
         Some(failure) => failure,
-        None if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            Failure::failed("there is no room for the payload on the file system of the tree")
-        }
+        None if room::is_none(&e) => room::none("there is no room for the payload on the file system of the tree"),
         // Some errors quote what the archive holds.
         None => {
             let why: String = shown(e.to_string().as_bytes()).chars().take(200).collect();

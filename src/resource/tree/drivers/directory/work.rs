@@ -1,6 +1,6 @@
 //! Long work on threads of its own: who waits for whom, how it is told to end, what it says meanwhile.
 use super::path::RelPath;
-use crate::resource::{CallCtx, Failure};
+use crate::resource::{CallCtx, Failure, room};
 use std::{
     collections::BTreeMap,
     error::Error,
@@ -156,9 +156,7 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
 fn failure(error: io::Error, what: &str) -> Failure {
     match failure_in(&error) {
         Some(failure) => failure,
-        None if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            Failure::failed(format!("{what}: there is no room left on the file system"))
-        }
+        None if room::is_none(&error) => room::none(format!("{what}: there is no room left on the file system")),
         None => Failure::failed(format!("{what}: {error}")),
     }
 }
