@@ -1,5 +1,5 @@
 //! What the gate and the cache cost, each against wasmtime or SQLite doing the same without Backout, in one run.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 use async_trait::async_trait;
 use backout::{
     capability::types,

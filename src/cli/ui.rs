@@ -71,6 +71,7 @@ impl Screen {
 }
 
 /// Whether lines can change in place.
+#[expect(clippy::disallowed_methods, reason = "it says what the terminal can do, nothing else does")]
 pub fn is_live() -> bool {
     console::Term::stderr().is_term() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
@@ -163,6 +164,7 @@ fn no_room(error: &anyhow::Error) -> bool {
     })
 }
 
+#[expect(clippy::disallowed_methods, reason = "it says what the terminal can do, nothing else does")]
 pub fn log(verbose: u8) {
     let level = match verbose {
         0 => "error",

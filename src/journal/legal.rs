@@ -108,7 +108,6 @@ impl History {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::journal::{Header, Request};

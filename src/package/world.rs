@@ -73,7 +73,6 @@ pub fn kinds(interface: &str) -> &'static [&'static str] {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::resource::KINDS;

@@ -204,7 +204,6 @@ fn identities_below(folder: &Path) -> BTreeSet<(u64, u64)> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use std::{

@@ -111,7 +111,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(clippy::unwrap_used)]
     fn the_second_is_told_who_holds_it() {
         let state = tempfile::tempdir().unwrap();
         let orders = ResourceId::new("database", "orders");

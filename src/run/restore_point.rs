@@ -281,7 +281,6 @@ pub fn choose<'p>(points: &'p [Point], package: &str, named: Option<RunId>) -> R
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::{
         journal::Ending,

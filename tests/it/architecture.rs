@@ -252,6 +252,36 @@ fn one_place_writes_to_the_terminal() {
     assert_eq!(writers, allowed);
 }
 
+/// Who opens a path as a whole where a script's paths arrive: a path may be led elsewhere on the way by whoever can put a link
+/// there, so everything goes name by name, below folders that are open already.
+const OPENERS: &[(&str, &str)] = &[
+    ("src/resource/tree/drivers/directory/place.rs", "where the tree itself is, the site says"),
+    ("src/resource/tree/drivers/directory/proof.rs", "asks the kernel for the number of its start"),
+    ("src/resource/tree/drivers/directory/standby.rs", "where Backout's state is, the site says"),
+    ("src/resource/tree/drivers/directory/unpack.rs", "where a payload is, Backout itself found out"),
+];
+
+#[test]
+fn paths_of_scripts_are_followed_name_by_name() {
+    const WORDS: &[&str] = &["File::open(", "File::create(", "canonicalize(", "open_ambient", "tokio::fs"];
+    const CALLS: &[&str] =
+        &["read", "write", "copy", "rename", "remove", "create", "symlink", "hard_link", "metadata", "exists", "set_"];
+    let mut openers = BTreeSet::new();
+    for path in files("src/resource/tree/drivers/directory", "rs") {
+        let (code, _) = code(&read(&path));
+        let code = code.split("#[cfg(test)]").next().unwrap();
+        let by_path = code.match_indices("fs::").any(|(at, _)| {
+            let theirs = ["rustix::", "cap_std::"].iter().any(|other| code[..at].ends_with(other));
+            !theirs && CALLS.iter().any(|call| code[at + 4..].starts_with(call))
+        });
+        if by_path || WORDS.iter().any(|word| code.contains(word)) {
+            openers.insert(path);
+        }
+    }
+    let allowed: BTreeSet<String> = OPENERS.iter().map(|(path, _)| (*path).to_owned()).collect();
+    assert_eq!(openers, allowed);
+}
+
 /// Where the compiler is told that it cannot know, each with its reason beside it.
 #[test]
 fn unsafe_code_stands_in_two_places() {

@@ -1,5 +1,6 @@
 //! The one integration binary: each binary links wasmtime, so there is one. A file per subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::unreachable, clippy::disallowed_methods, reason = "a test is a user, and may fail by a panic")]
 mod architecture;
 mod attacks;
 mod cli;

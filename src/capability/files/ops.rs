@@ -198,7 +198,6 @@ fn done_if(result: Result<bool, Failure>) -> Result<Reconciled<()>, Failure> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 

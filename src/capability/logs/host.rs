@@ -37,7 +37,6 @@ pub fn link<T: AsCall>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::{
         ops::{MAX_TEXT, MAX_TEXTS},

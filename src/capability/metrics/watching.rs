@@ -85,7 +85,6 @@ impl Watching {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::condition::{Condition, Lookup, Seen, Subject, Words};

@@ -32,7 +32,6 @@ pub fn link<T: AsCall>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::{wit::Host, *};
     use crate::{

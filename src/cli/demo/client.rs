@@ -185,7 +185,6 @@ pub fn request(port: u16, what: &str, headers: &str, body: &str) -> anyhow::Resu
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -1,4 +1,5 @@
 //! What a scenario plays on: the folder, the running shop, its client, and the commands as a user would type them.
+#![expect(clippy::disallowed_methods, reason = "it types commands as a user would")]
 use super::{
     Scenario,
     client::{self, Client},

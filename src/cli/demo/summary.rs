@@ -227,6 +227,7 @@ impl Run {
 }
 
 /// What makes the name known to a shell that would not find this program by it.
+#[expect(clippy::disallowed_methods, reason = "it looks where a shell would look")]
 fn alias() -> Option<String> {
     let here = std::env::current_exe().ok()?;
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -128,7 +128,6 @@ fn blank(input: &mut &str) -> Read<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -1,3 +1,7 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "here helpers are started, and leave the folder that they are started in"
+)]
 use rustix::process::{getpgid, getpgrp, getpid, getppid, setpgid, setsid};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{

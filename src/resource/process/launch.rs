@@ -1,3 +1,8 @@
+#![expect(
+    clippy::disallowed_methods,
+    clippy::exit,
+    reason = "here a process becomes the program that it was started for"
+)]
 use super::{
     helper::{close_inherited, own_executable},
     identity::Identity,

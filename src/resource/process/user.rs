@@ -73,7 +73,6 @@ fn databases() -> Result<(String, String), Failure> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -216,7 +216,6 @@ pub fn lines(dir: &Path, since: u64, mut see: impl FnMut(&[u8]) -> bool) -> Resu
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

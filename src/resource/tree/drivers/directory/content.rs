@@ -225,7 +225,6 @@ pub fn set_attributes(file: BorrowedFd, wanted: &Attributes) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use std::{fs::File, os::fd::AsFd, os::unix::fs::FileExt};
