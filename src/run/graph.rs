@@ -3,6 +3,8 @@ use crate::{journal, session};
 use std::collections::{BTreeMap, BTreeSet};
 
 const MAX_TITLE: usize = 200;
+/// Beyond these nobody reads on.
+const MAX_MISTAKES: usize = 20;
 const MAX_ATTEMPTS: u32 = 10;
 const MAX_ESTIMATE: u32 = 7 * 24 * 3600;
 
@@ -16,8 +18,7 @@ pub fn resolve(steps: Vec<session::Step>, limit: usize) -> Result<Vec<journal::S
     let mut seen = BTreeSet::new();
     let mut resolved: Vec<journal::Step> = Vec::new();
     for step in &steps {
-        let name: String = step.name.chars().take(64).collect();
-        let mut wrong = |what: String| mistakes.push(format!("step `{}`: {what}", name.escape_default()));
+        let mut wrong = |what: String| mistakes.push(format!("step `{}`: {what}", brief(&step.name)));
         if !well_named(&step.name) {
             wrong("a name has 1 to 64 lower-case letters, digits, `-` and `_`".into());
         } else if !seen.insert(step.name.as_str()) {
@@ -38,7 +39,7 @@ pub fn resolve(steps: Vec<session::Step>, limit: usize) -> Result<Vec<journal::S
         let before = resolved.last().map(|s| s.name.clone());
         let after = step.after.clone().unwrap_or_else(|| before.into_iter().collect());
         for other in after.iter().filter(|other| !names.contains(other.as_str())) {
-            wrong(format!("comes after `{}`, which is no step of this phase", other.escape_default()));
+            wrong(format!("comes after `{}`, which is no step of this phase", brief(other)));
         }
         resolved.push(journal::Step {
             name: step.name.clone(),
@@ -55,7 +56,21 @@ pub fn resolve(steps: Vec<session::Step>, limit: usize) -> Result<Vec<journal::S
     {
         mistakes.push(format!("the steps wait for each other: {}", cycle.join(" → ")));
     }
-    if mistakes.is_empty() { Ok(resolved) } else { Err(mistakes) }
+    if mistakes.is_empty() {
+        return Ok(resolved);
+    }
+    let more = mistakes.len().saturating_sub(MAX_MISTAKES);
+    if more > 0 {
+        mistakes.truncate(MAX_MISTAKES);
+        mistakes.push(format!("and {more} more"));
+    }
+    Err(mistakes)
+}
+
+/// A name as the script gives it, which need not be one.
+fn brief(name: &str) -> String {
+    let end = name.char_indices().nth(64).map_or(name.len(), |(end, _)| end);
+    name[..end].escape_default().collect()
 }
 
 fn well_named(name: &str) -> bool {

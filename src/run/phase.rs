@@ -104,7 +104,7 @@ impl Run {
         Ok(steps)
     }
 
-    /// Runs the steps. `skip` are those that an earlier run has done. Steps of `verify` all get their turn, unless one that
+    /// Runs the steps, a bounded number at a time. `skip` are those that an earlier run has done. Steps of `verify` all get their turn, unless one that
     /// they wait for has failed; elsewhere the first failure lets those that run finish and starts no other.
     pub async fn carry_out(&self, phase: Phase, rolled_back: bool, steps: &[journal::Step]) -> Result<(), Halt> {
         let all: BTreeMap<&str, &journal::Step> = steps.iter().map(|s| (s.name.as_str(), s)).collect();
@@ -117,7 +117,8 @@ impl Run {
             if !stopped {
                 waiting.retain(|name| {
                     let Some(step) = all.get(name) else { return false };
-                    if !step.after.iter().all(|after| done.contains(after)) {
+                    let room = running.len() < self.0.limits.steps_at_once;
+                    if !room || !step.after.iter().all(|after| done.contains(after)) {
                         return true;
                     }
                     let (run, step) = (self.clone(), (*step).clone());

@@ -58,7 +58,7 @@ impl Point {
     /// What a run that uses this restore point begins with.
     pub fn memory(&self) -> Memory {
         Memory {
-            store: self.store.clone(),
+            store: self.store.clone().into_iter().collect(),
             completed: self.completed.clone(),
             restore_point: self.restore_point.clone(),
             marks: self.marks.clone(),

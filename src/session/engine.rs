@@ -64,6 +64,8 @@ impl Engine {
     pub fn new(cache: &Path) -> Result<Self, Error> {
         let mut config = Config::new();
         config.epoch_interruption(true).cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
+        // No guest language's compiler makes these: so much less of the compiler to trust.
+        config.wasm_memory64(false).wasm_multi_memory(false);
         let setup = |e: wasmtime::Error| Error::Engine(format!("{e:#}"));
         let engine = wasmtime::Engine::new(&config).map_err(setup)?;
         let mut linker = Linker::new(&engine);
@@ -222,6 +224,7 @@ fn exceeded(error: &wasmtime::Error, root: &str, limits: &Limits) -> Option<Stri
     let words = [
         ("too much data is being copied", format!("more than {} MiB in one call", limits.call_bytes >> 20)),
         ("write beyond capacity of MemoryOutputPipe", format!("more than {} bytes of output", limits.quota.log_bytes)),
+        ("requested len ", format!("more than {} MiB of random bytes at once", wasi::MAX_RANDOM >> 20)),
         ("resource limit exceeded: ", format!("more than {} instances, memories or tables", limits.instances)),
     ];
     words.into_iter().find_map(|(begin, limit)| root.starts_with(begin).then_some(limit))

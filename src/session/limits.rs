@@ -19,6 +19,8 @@ pub struct Limits {
     pub handles: usize,
     /// steps in one phase
     pub steps: usize,
+    /// steps that run at the same time; each of them may use all of the above
+    pub steps_at_once: usize,
     pub quota: Quota,
 }
 
@@ -32,6 +34,7 @@ impl Default for Limits {
             call_bytes: 4 << 20,
             handles: 512,
             steps: 200,
+            steps_at_once: 8,
             quota: Quota::default(),
         }
     }

@@ -207,6 +207,9 @@ impl AsCall for Host {
     }
 }
 
+/// Bytes that one call gives.
+pub const MAX_RANDOM: u64 = 1 << 20;
+
 pub fn context(seed: u64, started: Duration, clock: &Clock, console: &Console) -> WasiCtx {
     WasiCtx::builder()
         .stdout(console.out.clone())
@@ -216,7 +219,7 @@ pub fn context(seed: u64, started: Duration, clock: &Clock, console: &Console) -
         .secure_random(ChaCha20Rng::seed_from_u64(seed))
         .insecure_random(ChaCha20Rng::seed_from_u64(!seed))
         .insecure_random_seed(seed.into())
-        .max_random_size(1 << 20)
+        .max_random_size(MAX_RANDOM)
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)

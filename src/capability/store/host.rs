@@ -21,11 +21,8 @@ impl wit::Host for Call<'_> {
     }
     async fn set(&mut self, key: String, value: String) -> wasmtime::Result<()> {
         let limit = self.gate.quota.store_bytes;
-        let others: usize = match self.resources.run.0.get(RUN) {
-            Some(run) => run.access.observer.memory().store.iter().filter(|(k, _)| **k != key).map(|(k, v)| k.len() + v.len()).sum(),
-            None => 0,
-        };
-        if (others + key.len() + value.len()) as u64 > limit {
+        let run = self.resources.run.0.get(RUN);
+        if run.is_some_and(|run| run.access.observer.memory().store.bytes_with(&key, &value) > limit) {
             return Err(Stop::Limit { what: "bytes in the store", limit }.into());
         }
         Ok(self.perform(ops::Set { key, value }).await?)

@@ -46,7 +46,7 @@ impl Operation for Set {
         false
     }
     async fn execute(&self, run: &Mutator, _: &CallCtx) -> Result<(), Failure> {
-        run.memory().store.insert(self.key.clone(), self.value.clone());
+        run.memory().store.set(self.key.clone(), self.value.clone());
         Ok(())
     }
 }

@@ -42,13 +42,43 @@ pub struct RestorePoint {
 /// What changes while a run goes on. All of it can be told again from the journal.
 #[derive(Default)]
 pub struct Memory {
-    pub store: BTreeMap<String, String>,
+    pub store: Store,
     /// `phase/step` of the upgrade that is rolled back, or of this run.
     pub completed: BTreeSet<String>,
     pub restore_point: RestorePoint,
     pub marks: BTreeMap<String, super::service::Mark>,
     /// Operations that may have touched anything outside Backout's own copies; with none, an end leaves all as it was.
     pub disturbances: u32,
+}
+
+/// Data between steps. How much it is is known without looking through all of it.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    values: BTreeMap<String, String>,
+    bytes: u64,
+}
+
+impl Store {
+    pub fn get(&self, key: &str) -> Option<&String> {
+        self.values.get(key)
+    }
+    pub fn set(&mut self, key: String, value: String) {
+        self.bytes = self.bytes_with(&key, &value);
+        self.values.insert(key, value);
+    }
+    /// Bytes of keys and values, if this one were among them.
+    pub fn bytes_with(&self, key: &str, value: &str) -> u64 {
+        let before = self.values.get(key).map_or(0, |before| key.len() + before.len());
+        self.bytes + (key.len() + value.len()) as u64 - before as u64
+    }
+}
+
+impl FromIterator<(String, String)> for Store {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(values: I) -> Self {
+        let mut store = Self::default();
+        values.into_iter().for_each(|(key, value)| store.set(key, value));
+        store
+    }
 }
 
 /// People, seen from a run.

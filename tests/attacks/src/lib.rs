@@ -1,9 +1,10 @@
 //! What the attacks have in common: a script with one step in `prepare`, in which they do what they try.
 wit_bindgen::generate!({
-    path: "../../wit",
-    world: "script",
+    path: ["../../wit", "wit"],
+    world: "attacks:attacks/attack",
     pub_export_macro: true,
     default_bindings_module: "attacks",
+    generate_all,
 });
 
 pub use backout::host::{types::*, *};

@@ -2,14 +2,14 @@
 //! `tests/attacks/wat/NAME.wat`.
 use super::{
     Attack, Section,
-    host::{Attempt, LIMITS, OWN_CPU, OWN_MEMORY, OWN_TIME},
+    host::{Attempt, DISK, LIMITS, OWN_CPU, OWN_MEMORY, OWN_TIME},
 };
 use crate::support::guests;
 use std::{collections::BTreeSet, fs};
 
 /// The command is `prepare` and a script's limits are those of the site unless the row has its own; what stands behind `and` is looked at beside what is
 /// looked at after every attack.
-macro_rules! attacks { ($($name:ident, $by:literal, $exit:literal, $says:literal $(, in $command:literal)? $(, with $limits:literal)? $(, and $also:expr)?;)*) => {
+macro_rules! attacks { ($($name:ident, $by:literal, $exit:literal, $says:literal $(, in $command:literal)? $(, with $limits:ident)? $(, and $also:expr)?;)*) => {
     pub fn attacks() -> Vec<Attack> {
         vec![$(attack(stringify!($name), $by, $exit, $says)),*]
     }
@@ -23,56 +23,98 @@ macro_rules! attacks { ($($name:ident, $by:literal, $exit:literal, $says:literal
     })*
 }; }
 
+const ONE_SECOND_OF_CPU: &str = "memory = \"64MiB\"\ncpu = \"1s\"\ntime = \"60s\"";
+const TWO_SECONDS: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"2s\"";
+const THOUSAND_CALLS: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"60s\"\nhost-calls = 1000";
+
 attacks! {
     harmless, "nothing", 0,
         "✓ restore point 1: 0 copies proven, 0 bytes.";
     loop_for_ever, "limit `cpu`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: 1s of processor time (failed)",
-        with "memory = \"64MiB\"\ncpu = \"1s\"\ntime = \"60s\"";
+        with ONE_SECOND_OF_CPU;
     loop_in_plan, "limit `cpu`", 3,
         "✗ refused, nothing was changed: prepare: the script went beyond a limit: 1s of processor time (failed)",
-        with "memory = \"64MiB\"\ncpu = \"1s\"\ntime = \"60s\"";
-    allocate_10_gib, "limit `memory`", 3,
-        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: … MiB of memory, the limit is 64 MiB (failed)";
-    recurse_for_ever, "depth of the stack, 512 KiB", 3,
+        with ONE_SECOND_OF_CPU;
+    loop_at_the_start, "limit `cpu`", 3,
+        "✗ refused, nothing was changed: assess: the script went beyond a limit: 1s of processor time (failed)",
+        with ONE_SECOND_OF_CPU;
+    loop_in_an_inner_component, "limit `cpu`", 3,
+        "✗ refused, nothing was changed: assess: the script went beyond a limit: 1s of processor time (failed)",
+        with ONE_SECOND_OF_CPU;
+    loop_after_the_answer, "limit `cpu`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: 1s of processor time (failed)",
+        with ONE_SECOND_OF_CPU;
+    recurse_for_ever, "512 KiB of stack", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: the depth of its stack (failed)";
     panic, "a trap ends the script's instance", 3,
         "✗ refused, nothing was changed: prepare/attack: the script broke down: panicked at src/bin/panic.rs:…no way forward at 42, at … (failed)",
-        and ended_without_the_frames_of_the_runtime;
-    panic_in_upgrade, "the way back, ending where it began", 4,
+        and without_frames_of_the_runtime;
+    panic_in_upgrade, "the way back, which ends where it began", 4,
         "↩ evil/script runs the version before again, as before. Not upgraded: upgrade/attack: the script broke down: …",
         in "upgrade";
+    exit_as_if_all_were_well, "no exit counts as an answer", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: Exited with i32 exit status 0, at … (failed)";
+    allocate_10_gib, "limit `memory`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: … MiB of memory, the limit is 64 MiB (failed)";
+    allocate_in_200_steps_at_once, "8 steps at once", 3,
+        "✗ refused, nothing was changed: prepare/s…: kept 6291456 bytes (failed)";
+    memory_of_4_gib_at_once, "limit `memory`", 3,
+        "✗ refused, nothing was changed: assess: the script went beyond a limit: 4096 MiB of memory, the limit is 64 MiB (failed)";
+    memories_of_30_mib, "limit `memory`", 3,
+        "✗ refused, nothing was changed: assess: the script went beyond a limit: 90 MiB of memory, the limit is 64 MiB (failed)";
+    grow_memory_and_go_on_without, "limit `memory`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: 3072 MiB of memory, the limit is 64 MiB (failed)";
+    memory64, "memories of 32 bits only", 3,
+        "error: the script cannot be compiled: failed to parse WebAssembly module: memory64 must be enabled for 64-bit memories (at offset …)";
+    table_of_a_billion_elements, "1,048,576 elements of tables", 3,
+        "✗ refused, nothing was changed: assess: the script went beyond a limit: more than 1048576 table elements (failed)";
+    grow_tables, "1,048,576 elements of tables", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1048576 table elements (failed)";
+    instances_by_the_hundred, "64 instances", 3,
+        "✗ refused, nothing was changed: assess: the script went beyond a limit: more than 64 instances, memories or tables (failed)";
     log_for_ever, "limit `log`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1048576 bytes of log and report in one step (failed)";
     report_for_ever, "limit `log`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1048576 bytes of log and report in one step (failed)";
+    print_for_ever, "limit `log`; no more is taken", 3,
+        "✗ refused, nothing was changed: prepare/attack: the output is closed (failed)";
     store_for_ever, "limit `store`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1048576 bytes in the store (failed)";
+    keep_tiny_values_for_ever, "limit `cpu`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: 1s of processor time (failed)",
+        with ONE_SECOND_OF_CPU;
+    read_for_ever, "64 MiB in the journal", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 67108864 bytes in the journal in one step (failed)";
     call_for_ever, "limit `host-calls`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1000 host calls in one step (failed)",
-        with "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"60s\"\nhost-calls = 1000";
+        with THOUSAND_CALLS;
     sleep_for_ever, "limit `time`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 2 seconds of wall time in one step (failed)",
-        with "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"2s\"";
+        with TWO_SECONDS;
+    sleep_for_ever_in_wasi, "limit `time`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 2 seconds of wall time in one step (failed)",
+        with TWO_SECONDS;
+    sleep_at_the_start, "limit `time`", 3,
+        "✗ refused, nothing was changed: assess: the script went beyond a limit: more than 2 seconds of wall time in one step (failed)",
+        with TWO_SECONDS;
+    watch_for_ever, "a day for a call", 3,
+        "✗ refused, nothing was changed: prepare/attack: watch: Kind::Invalid: `time` is between 1 and 86400 seconds ¦ …",
+        and |a| a.answered(5, "Invalid");
+    open_1000_handles, "512 handles", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 512 handles (failed)";
+    poll_a_million_handles, "4 MiB in one call", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 4 MiB in one call (failed)";
+    ask_for_1_gib_of_random_bytes, "1 MiB of random bytes", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1 MiB of random bytes at once (failed)";
     log_text_of_400_mib, "limit `memory`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: … MiB of memory, the limit is 64 MiB (failed)";
     log_text_of_30_mib, "4 MiB in one call", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 4 MiB in one call (failed)";
     write_file_of_30_mib, "4 MiB in one call", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 4 MiB in one call (failed)";
-    fail_with_3_mib, "4,000 characters of an error are kept", 3,
+    fail_with_3_mib, "4,000 characters of an error", 3,
         "✗ refused, nothing was changed: prepare/attack: xxx…";
-    deceive_the_terminal, "control characters reach no terminal", 3,
-        "✗ refused, nothing was changed: prepare/attack: �]0;owned��[2J done ✓ all is well�2K (failed)";
-    call_without_a_grant, "the gate", 3,
-        "✗ refused, nothing was changed: prepare/attack: a service of the site: Kind::Denied: service.stop on `shop` needs the right `control`, which is not granted ¦ …",
-        and told_nothing;
-    leave_a_tree_by_its_path, "paths stay below the tree", 3,
-        "✗ refused, nothing was changed: prepare/attack: read ../secret: Kind::Denied: `../secret` leads out of the tree ¦ …",
-        and |a| a.answered(17, "Denied");
-    name_paths_that_are_none, "paths are read strictly", 3,
-        "✗ refused, nothing was changed: prepare/attack: a nul: Kind::Invalid: …",
-        and |a| a.answered(7, "Invalid");
     plan_with_a_cycle, "check of the plan", 3,
         "✗ refused, nothing was changed: prepare: the plan is wrong: the steps wait for each other: a → c → b → a (invalid)";
     plan_with_a_step_twice, "check of the plan", 3,
@@ -81,20 +123,111 @@ attacks! {
         "✗ refused, nothing was changed: prepare: the plan is wrong: step `a`: comes after `nobody`, which is no step of this phase (invalid)";
     plan_with_names_that_are_none, "check of the plan", 3,
         "✗ refused, nothing was changed: prepare: the plan is wrong: step `../../etc`: a name has 1 to 64 lower-case letters, digits, `-` and `_`; …";
+    plan_with_200_mistakes_of_10_kib, "20 mistakes are told, names of 64 characters", 3,
+        "✗ refused, nothing was changed: prepare: the plan is wrong: step `a`: comes after `0-\\u{1b}…",
+        and short_in_the_report;
     plan_of_1000_steps, "200 steps in a phase", 3,
         "✗ refused, nothing was changed: prepare: the plan is wrong: 1000 steps, the limit is 200 (invalid)";
     plan_of_100000_steps, "4 MiB in one call", 3,
         "✗ refused, nothing was changed: prepare: the script went beyond a limit: more than 4 MiB in one call (failed)";
-    plan_with_200_mistakes_of_10_kib, "check of the plan", 3,
-        "✗ refused, nothing was changed: prepare: the plan is wrong: step `a`: comes after `…";
-    text_that_lies_about_its_length, "bounds of the script's memory", 3,
-        "✗ refused, nothing was changed: prepare/attack: the script broke down: …";
+    plan_of_2_billion_steps, "bounds of the script's memory", 3,
+        "✗ refused, nothing was changed: prepare: the script broke down: list pointer/length out of bounds of memory (failed)";
+    plan_list_outside_of_memory, "bounds of the script's memory", 3,
+        "✗ refused, nothing was changed: prepare: the script broke down: list pointer/length out of bounds of memory (failed)";
+    log_text_outside_of_its_memory, "bounds of the script's memory", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: string pointer/length out of bounds of memory (failed)";
+    log_invalid_utf8, "check of every text", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: invalid utf-8 sequence of 1 bytes from index 0 (failed)";
+    name_a_tree_in_invalid_utf8, "check of every text", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: invalid utf-8 sequence of 1 bytes from index 0 (failed)";
+    fail_with_invalid_utf8, "check of every text", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: invalid utf-8 sequence of 1 bytes from index 0 (failed)";
+    fail_in_a_way_that_there_is_not, "check of every answer", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: unexpected discriminant: 200 (failed)";
+    answer_neither_ok_nor_error, "check of every answer", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: invalid expected discriminant (failed)";
+    answer_outside_of_its_memory, "bounds of the script's memory", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: pointer out of bounds of memory (failed)";
+    answer_at_an_odd_address, "check of every answer", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: return pointer not aligned (failed)";
+    check_in_an_area_that_there_is_not, "check of every call", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: unexpected discriminant: 99 (failed)";
+    realloc_outside_of_memory, "bounds of the script's memory", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: realloc return: beyond end of memory (failed)";
+    realloc_that_never_returns, "limit `cpu`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: 1s of processor time (failed)",
+        with ONE_SECOND_OF_CPU;
+    realloc_that_traps, "a trap ends the script's instance", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: wasm trap: wasm `unreachable` instruction executed (failed)";
+    realloc_that_calls_the_host, "no call while the host writes", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: wasm trap: cannot leave component instance (failed)";
+    call_the_host_after_the_answer, "no call after the answer", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: wasm trap: cannot leave component instance (failed)";
+    call_without_a_grant, "the gate", 3,
+        "✗ refused, nothing was changed: prepare/attack: a service of the site: Kind::Denied: service.stop on `shop` needs the right `control`, which is not granted ¦ …",
+        and told_nothing;
+    leave_a_tree_by_its_path, "paths stay below the tree", 3,
+        "✗ refused, nothing was changed: prepare/attack: read ../secret: Kind::Denied: `../secret` leads out of the tree ¦ …",
+        and |a| a.answered(17, "Denied");
+    name_paths_that_are_none, "paths are read strictly", 3,
+        "✗ refused, nothing was changed: prepare/attack: a nul: Kind::Invalid: `fi\\x00le` is no path: 1 to 4096 bytes without a zero byte ¦ …",
+        and |a| a.answered(7, "Invalid");
+    look_at_the_host_by_wasi, "nothing is behind WASI", 3,
+        "✗ refused, nothing was changed: prepare/attack: 0 folders, 0 variables, 0 arguments, folder None, name Err(… \"permanent-resolver-failure\", …, socket Err(… \"access-denied\", … (failed)";
+    write_by_a_query, "connections that cannot write, and a list of what a query may say", 3,
+        "✗ refused, nothing was changed: prepare/attack: insert: Kind::Invalid: …",
+        and |a| a.answered(16, "Invalid");
+    query_without_end, "limit `time`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 2 seconds of wall time in one step (failed)",
+        with TWO_SECONDS;
+    query_of_one_slow_function, "limit `time`; the function goes on until the command ends", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 2 seconds of wall time in one step (failed)",
+        with TWO_SECONDS;
+    query_of_endless_rows, "1,000 rows", 3,
+        "✗ refused, nothing was changed: prepare/attack: rows: Kind::Invalid: the answer has more than 1000 rows or 1048576 bytes (failed)";
+    query_of_huge_values, "16 MiB for a value, 1 MiB for an answer", 3,
+        "✗ refused, nothing was changed: prepare/attack: zeroes: Kind::Invalid: a statement or value is too big ¦ …",
+        and |a| a.answered(6, "Invalid");
+    probe_other_hosts, "paths stay below the site's address", 3,
+        "✗ refused, nothing was changed: prepare/attack: another host: Kind::Invalid: a path begins with `/` ¦ …",
+        and refused_before_anybody_was_asked;
+    follow_a_redirect, "no redirect is followed", 3,
+        "✗ refused, nothing was changed: prepare/attack: status 302, body \"\" (failed)";
+    deceive_the_terminal, "control characters reach no terminal", 3,
+        "✗ refused, nothing was changed: prepare/attack: �]0;owned��[2J done ✓ all is well�2K (failed)";
+    write_markup, "what a script says is no markup", 3,
+        "✗ refused, nothing was changed: prepare/attack: x # owned | a | b | <script>…",
+        and no_markup_in_the_report;
 }
 
 /// How Rust comes from a panic to its trap is of no use to anybody.
-fn ended_without_the_frames_of_the_runtime(attempt: &Attempt) {
+fn without_frames_of_the_runtime(attempt: &Attempt) {
     let text = &attempt.ended.text;
     assert!(!text.contains("panicking") && text.contains("life-cycle@0.1.0#run"), "{text}");
+}
+
+fn short_in_the_report(attempt: &Attempt) {
+    assert!(attempt.markdown.len() < 20_000, "{} bytes", attempt.markdown.len());
+}
+
+/// A page that shows it shows text.
+fn no_markup_in_the_report(attempt: &Attempt) {
+    let page = &attempt.markdown;
+    assert!(page.contains("owned"), "it is not told what the script has said: {page}");
+    // What stands behind a backslash is text.
+    let page = ["\\<", "\\[", "\\]", "\\|", "\\#"].iter().fold(page.clone(), |page, text| page.replace(text, ""));
+    for markup in ["<script", "[click](", "\n# owned", "\n| a |", "\u{202e}", "\u{2066}"] {
+        assert!(!page.contains(markup), "{markup:?} stands in the report: {page}");
+    }
+}
+
+fn refused_before_anybody_was_asked(attempt: &Attempt) {
+    let answers = attempt.answers();
+    assert_eq!(answers.len(), 7, "{answers:#?}");
+    assert!(answers.iter().all(|(call, answer)| match call.as_str() {
+        "a load" => answer.starts_with("Kind::Denied: the site allows a load of at most 2 clients"),
+        _ => answer.starts_with("Kind::Invalid: "),
+    }));
 }
 
 /// Byte for byte the same, but for the name that the script itself has said.
@@ -128,10 +261,11 @@ pub fn section() -> Section {
     let about = format!(
         "The site allows them `memory = \"64MiB\"`, `cpu = \"30s\"` and `time = \"60s\"` where nothing else is said. On top of what \
          the site allows, the whole process, with the compiling of the script, stays below {} MiB of memory, {} s on the \
-         processors and {} s by the clock: looked at from outside in each.",
+         processors and {} s by the clock, and the state below {} MiB of disk: looked at from outside in each.",
         OWN_MEMORY >> 20,
         OWN_CPU.as_secs(),
         OWN_TIME.as_secs(),
+        DISK >> 20,
     );
     Section { title: "Scripts", about, attacks: attacks() }
 }

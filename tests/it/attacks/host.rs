@@ -10,8 +10,11 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
     os::unix::fs::{MetadataExt, symlink},
     path::Path,
+    thread,
     time::Duration,
 };
 
@@ -38,9 +41,18 @@ run = ["/bin/sleep", "1000"]
 [tool.migrate]
 run = ["/bin/touch", "srv/migrated"]
 
+[metrics.host]
+driver = "host"
+
+[probe.shop]
+url = "http://PRODUCT/shop"
+load = { clients = 2, time = "2s" }
+
 [allow."evil/script"]
 tree.app = { may = ["read", "write", "backup", "restore"] }
 database.orders = { may = ["read"] }
+metrics.host = { may = ["read"] }
+probe.shop = { may = ["get", "load"] }
 "#;
 
 /// Enough for what is stopped by something else.
@@ -48,14 +60,17 @@ pub const LIMITS: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"60s\"";
 const MEMORY: u64 = 64 << 20;
 
 /// What Backout itself may need, beside what the site allows the script: see `docs/attacks.md`.
-pub const OWN_MEMORY: u64 = 384 << 20;
-pub const OWN_CPU: Duration = Duration::from_secs(30);
+pub const OWN_MEMORY: u64 = 128 << 20;
+pub const DISK: u64 = 96 << 20;
+pub const OWN_CPU: Duration = Duration::from_secs(10);
 /// The machine may be busy with something else.
 pub const OWN_TIME: Duration = Duration::from_secs(90);
 
 /// The rights that an attacker asks for, by the interface without which they would be refused.
 const NEEDS: &[(&str, &str)] = &[
     ("files", "tree.app = { may = [\"read\", \"write\"], why = \"something has to be granted\" }"),
+    ("metrics", "metrics.host = { may = [\"read\"], queries = [\"cpu\"], why = \"something has to be granted\" }"),
+    ("probe", "probe.shop = { may = [\"get\", \"load\"], why = \"something has to be granted\" }"),
     ("database", "database.orders = { may = [\"read\"], why = \"something has to be granted\" }"),
 ];
 
@@ -63,13 +78,46 @@ const NEEDS: &[(&str, &str)] = &[
 pub struct Attempt {
     pub ended: Ended,
     pub report: Value,
+    /// the same for people
+    pub markdown: String,
 }
 
-pub fn host(component: &[u8], limits: &str) -> Folder {
+/// A product that sends everybody on to somebody else, who must not be asked.
+struct Product {
+    address: SocketAddr,
+    other: TcpListener,
+}
+
+impl Product {
+    fn start() -> Self {
+        let [product, other] = ["127.0.0.1:0"; 2].map(|address| TcpListener::bind(address).unwrap());
+        let (address, elsewhere) = (product.local_addr().unwrap(), other.local_addr().unwrap());
+        let answer = format!(
+            "HTTP/1.1 302 Found\r\nlocation: http://{elsewhere}/{SECRET}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        // Ends with the test's process; there is one for each attack.
+        thread::spawn(move || {
+            for mut stream in product.incoming().flatten() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        other.set_nonblocking(true).unwrap();
+        Self { address, other }
+    }
+
+    fn other_was_asked(&self) -> bool {
+        self.other.accept().is_ok()
+    }
+}
+
+fn host(component: &[u8], limits: &str, product: &Product) -> Folder {
     let host = Folder::new();
     let root = if rustix::process::geteuid().is_root() { "allow-root = true\n" } else { "" };
-    let site = SITE.replace("run = [\"/bin", &format!("{root}run = [\"/bin"));
+    let site =
+        SITE.replace("PRODUCT", &product.address.to_string()).replace("run = [\"/bin", &format!("{root}run = [\"/bin"));
     host.write("backout.toml", format!("{site}\n[limits]\n{limits}\n"));
+    host.write("srv/app/large", "large ".repeat(80_000));
     host.write("srv/app/file", "an honest file\n");
     host.write("srv/app/sub/file", "another\n");
     host.write("srv/data/file", "of another tree\n");
@@ -96,15 +144,17 @@ pub fn host(component: &[u8], limits: &str) -> Folder {
 impl Attempt {
     /// Lets it attack, and looks at what must be so after every attack.
     pub fn of(attack: &Attack, component: &[u8], limits: &str, command: &str) -> Self {
-        let host = host(component, limits);
+        let product = Product::start();
+        let host = host(component, limits, &product);
         let before = everything(&host.at("srv"));
         let ended = backout(host.path(), &[command, "package", "--yes"], PATIENCE);
         assert_eq!(everything(&host.at("srv")), before, "something was changed: {ended:#?}");
+        assert!(!product.other_was_asked(), "another host was asked");
         attack.judge(ended.code, &host.plain(&ended.text));
         let control = |c: char| c.is_control() && c != '\n';
         assert!(!ended.text.contains(control), "control characters reach the terminal: {:?}", ended.text);
         assert!(ended.text.len() < 20_000, "{} bytes of output", ended.text.len());
-        assert!(occupied(&host.at("state")) < 32 << 20, "the attack has filled the disk");
+        assert!(occupied(&host.at("state")) < DISK, "the attack has filled the disk");
         assert!(ended.used.memory < OWN_MEMORY + MEMORY, "{ended:#?}");
         assert!(ended.used.cpu < OWN_CPU + limit(limits, "cpu"), "{ended:#?}");
         assert!(ended.took < OWN_TIME + limit(limits, "time"), "{ended:#?}");
@@ -113,7 +163,8 @@ impl Attempt {
             assert!(!report.contains(SECRET) && !ended.text.contains(SECRET), "the secret got out");
             report
         });
-        Self { ended, report: serde_json::from_str(&report[1]).unwrap_or_default() }
+        let [markdown, report] = report;
+        Self { ended, report: serde_json::from_str(&report).unwrap_or_default(), markdown }
     }
 
     /// What the host answered to each of the calls that the script tried.

@@ -43,7 +43,7 @@ pub fn attack(name: &str) -> Vec<u8> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = root().join("tests/attacks");
     match fs::read_to_string(folder.join(format!("wat/{name}.wat"))) {
-        Ok(text) => component(&text::module(&text)),
+        Ok(text) => text::script(&text),
         Err(_) => {
             let built = BUILT.get_or_init(|| rust_build(&folder));
             component(&fs::read(built.join(format!("{name}.wasm"))).unwrap())
