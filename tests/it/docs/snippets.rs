@@ -17,9 +17,14 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
         if entry.is_dir() && name != "target" {
             sources(&entry, found);
         } else if [".rs", ".py", ".toml", ".wit"].iter().any(|ending| name.ends_with(ending)) {
-            found.push(fs::read_to_string(&entry).unwrap());
+            found.push(unindented(&fs::read_to_string(&entry).unwrap()));
         }
     }
+}
+
+/// A piece is quoted without what stands around it.
+fn unindented(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", line.trim_start())).collect()
 }
 
 #[test]
@@ -42,7 +47,7 @@ fn every_snippet_stands_in_a_file_that_is_used() {
                 _ => {
                     quoted += 1;
                     assert!(
-                        files.iter().any(|file| file.contains(text)),
+                        files.iter().any(|file| file.contains(&unindented(text))),
                         "{page}:{line}: no file has these lines:\n{text}"
                     );
                 }
