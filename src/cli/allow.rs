@@ -15,6 +15,8 @@ use serde::Serialize;
 use std::{fmt::Write, path::PathBuf};
 use tokio_util::sync::CancellationToken;
 
+/// Grant a package the rights that it lacks, after asking
+///
 /// Shows the rights that a package lacks and why it wants them, asks once for all of them, and writes the grant into the
 /// site file; comments and order stay. Nothing else ever asks for rights.
 ///

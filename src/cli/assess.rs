@@ -5,6 +5,8 @@ use super::{
 use crate::run::life_cycle::Outcome;
 use std::path::PathBuf;
 
+/// Ask the script what may go wrong here and now
+///
 /// Asks the script what may go wrong here and now. Changes nothing; a blocker is a finding (exit code 10).
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -11,6 +11,8 @@ use crate::{
 use serde::Serialize;
 use std::{fmt::Write, path::PathBuf};
 
+/// Check the site file, and a package against it; runs nothing
+///
 /// Reads the site file and looks at the host: every mistake at once, with file and line. With a package, also what that
 /// package needs of this site, and what it is granted without need.
 ///

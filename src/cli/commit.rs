@@ -12,6 +12,8 @@ use crate::{
     },
 };
 
+/// End the way back and free the copies
+///
 /// Ends the way back: frees the copies of a restore point and of older ones of the same package, and what was set aside.
 #[derive(Debug, clap::Args)]
 pub struct Args {

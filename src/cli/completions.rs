@@ -1,6 +1,7 @@
 use super::{Cli, Exit, Global, ui};
 use clap::CommandFactory;
 
+/// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The shell that reads the script

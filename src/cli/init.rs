@@ -3,6 +3,8 @@ use crate::site::first;
 use serde::Serialize;
 use std::path::PathBuf;
 
+/// Write a first site file from what is found in a folder
+///
 /// Looks for SQLite databases, program trees with a `current` link and listening programs below a folder, and writes
 /// `backout.toml` there with what it found, to be read and completed. Never overwrites.
 #[derive(Debug, clap::Args)]

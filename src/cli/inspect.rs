@@ -12,6 +12,8 @@ use crate::{
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
 
+/// Show what a package is, what it asks for and why; runs nothing
+///
 /// Reads a package without running or compiling anything of it. Where there is a site file, says which rights it has here.
 #[derive(Debug, clap::Args)]
 pub struct Args {

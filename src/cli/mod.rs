@@ -65,37 +65,21 @@ macro_rules! commands { ($($(#[$meta:meta])* $variant:ident($module:ident),)*) =
     }
 }; }
 commands! {
-    /// Write a first site file from what is found in a folder
     Init(init),
-    /// Show what a package is, what it asks for and why; runs nothing
     Inspect(inspect),
-    /// Check the site file, and a package against it; runs nothing
     Check(check),
-    /// Grant a package the rights that it lacks, after asking
     Allow(allow),
-    /// Ask the script what may go wrong here and now
     Assess(assess),
-    /// Make a restore point: proven copies and baselines
     Prepare(prepare),
-    /// Assess, prepare, upgrade and verify; go back by itself when it fails
     Upgrade(upgrade),
-    /// Bring the old version back
     Rollback(rollback),
-    /// Test the product as it is now
     Verify(verify),
-    /// End the way back and free the copies
     Commit(commit),
-    /// Let applications into every database again
     Unfence(unfence),
-    /// Show on a real small product what Backout is for
     Demo(demo),
-    /// List the runs of this site
     Runs(runs),
-    /// Show the report of a run
     Show(show),
-    /// List what one can go back to
     RestorePoints(restore_points),
-    /// Print a completion script for a shell
     Completions(completions),
     /// The product of the demo
     #[command(hide = true)]

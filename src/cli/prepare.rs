@@ -5,6 +5,8 @@ use super::{
 use crate::run::{Phase, life_cycle::Outcome};
 use std::path::PathBuf;
 
+/// Make a restore point: proven copies and baselines
+///
 /// Makes a restore point: proven copies and baselines. Changes nothing of the product.
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -5,6 +5,8 @@ use crate::{
 };
 use serde::Serialize;
 
+/// List what one can go back to
+///
 /// Lists the restore points of this site, newest first: what one can go back to, and what copies take up room.
 #[derive(Debug, clap::Args)]
 pub struct Args {

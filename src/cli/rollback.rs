@@ -12,7 +12,9 @@ use crate::{
 };
 use std::path::PathBuf;
 
-/// Brings the old version back: to the newest restore point, or the one that is named.
+/// Bring the old version back
+///
+/// To the newest restore point, or to the one that is named.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The package; the one that made the restore point when it is left out

@@ -8,7 +8,9 @@ use super::{
 use crate::report::text;
 use serde::Serialize;
 
-/// Lists the runs of this site, newest first.
+/// List the runs of this site
+///
+/// Newest first.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// At most so many; 0 for all

@@ -8,6 +8,8 @@ use crate::{
     report,
 };
 
+/// Show the report of a run
+///
 /// Shows the report of a run: what was done when, checks, metrics, down time, copies, what is left to do.
 #[derive(Debug, clap::Args)]
 pub struct Args {

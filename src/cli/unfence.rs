@@ -5,7 +5,9 @@ use super::{
 };
 use crate::{journal::Level, run::life_cycle::Outcome};
 
-/// Lets applications into every database of the site again.
+/// Let applications into every database again
+///
+/// Needs no package, and no run that went before.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

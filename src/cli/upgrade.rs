@@ -5,7 +5,7 @@ use super::{
 use crate::run::{Phase, life_cycle::Outcome};
 use std::path::PathBuf;
 
-/// Assesses, prepares, upgrades and verifies; goes back by itself when it fails.
+/// Assess, prepare, upgrade and verify; go back by itself when it fails
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The package: a folder with a package.toml

@@ -5,6 +5,8 @@ use super::{
 use crate::run::{Phase, restore_point::State};
 use std::path::PathBuf;
 
+/// Test the product as it is now
+///
 /// Tests the product as it is now. What does not pass is a finding (exit code 10).
 #[derive(Debug, clap::Args)]
 pub struct Args {

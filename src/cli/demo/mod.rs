@@ -16,6 +16,8 @@ use serde::Serialize;
 use stage::Stage;
 use std::{path::PathBuf, time::Instant};
 
+/// Show on a real small product what Backout is for
+///
 /// Shows what Backout is for, on a real small product that it brings along: an upgrade that turns out bad, and the way back.
 #[derive(Debug, clap::Args)]
 pub struct Args {
