@@ -167,9 +167,15 @@ impl Drop for Shell {
     }
 }
 
+/// Below those that the system gives to others who ask for any, so that it is still free when the page gets there.
+fn free_port() -> u16 {
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    (first..32_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
 /// What differs is told at the end, with the place of the page as it would be.
 fn play(page: &str) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = free_port().to_string();
     let mut shell = Shell::open();
     let (mut wrong, mut played) = (Vec::new(), String::new());
     for block in blocks(page) {

@@ -1,9 +1,11 @@
 //! What pages quote is quoted: each piece of source stands in a file that is built, parsed or run.
 use super::{
     commands::PLAYED,
-    markdown::{Block, blocks, pages},
+    markdown::{Block, blocks, pages, read},
 };
 use crate::support::guests::root;
+use backout::cli::Cli;
+use clap::CommandFactory;
 use std::{fs, path::Path};
 
 /// Pages whose examples other tests read: `references`, `condition`, `wit`.
@@ -55,4 +57,26 @@ fn every_snippet_stands_in_a_file_that_is_used() {
         }
     }
     assert!(quoted >= 5, "only {quoted} snippets were found");
+}
+
+/// `backout SUBCOMMAND --option` in running text, and in blocks that are not played.
+#[test]
+fn every_command_that_is_named_is_there() {
+    let mut cli = Cli::command();
+    cli.build();
+    let mut named = 0;
+    for page in pages() {
+        for span in read(&page).split('`').filter(|span| !span.contains('\n')) {
+            let Some(words) = span.strip_prefix("backout ") else { continue };
+            let mut words = words.split_whitespace();
+            let name = words.next().unwrap_or_default();
+            let command = cli.find_subcommand(name).unwrap_or_else(|| panic!("{page}: there is no `{span}`"));
+            named += 1;
+            for option in words.filter_map(|word| word.strip_prefix("--")) {
+                let known = command.get_arguments().any(|argument| argument.get_long() == Some(option));
+                assert!(known, "{page}: `{span}`: there is no --{option}");
+            }
+        }
+    }
+    assert!(named >= 30, "only {named} commands were found");
 }
