@@ -32,6 +32,50 @@ fn every_recipe_names_files_that_belong_to_its_example() {
     }
 }
 
+/// What knows the probe for a reason of its own, which another kind or interface need not have.
+const OTHERS: &[(&str, &str)] = &[
+    ("src/site/agree.rs", "a load test needs a limit of the site"),
+    ("src/report/facts.rs", "a service is down until a probe answers"),
+    ("src/report/fold.rs", "a service is down until a probe answers"),
+    ("src/report/down.rs", "a service is down until a probe answers"),
+    ("src/report/markdown.rs", "a service is down until a probe answers"),
+    ("src/resource/tree/drivers/directory/copy.rs", "another sense of the word"),
+];
+
+/// The other way round: who follows the recipes for the probe has missed nothing.
+#[test]
+fn all_that_knows_the_probe_stands_in_a_recipe() {
+    let page = read("CONTRIBUTING.md");
+    let mut folders = vec!["src".to_owned()];
+    let (mut missed, mut others) = (Vec::new(), Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap().map(Result::unwrap) {
+            let path = format!("{folder}/{}", entry.file_name().into_string().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                // The demo is a program of its own.
+                if path != "src/cli/demo" && !path.ends_with("/probe") {
+                    folders.push(path);
+                }
+                continue;
+            }
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if !words.any(|word| matches!(word, "probe" | "probes" | "Probe")) {
+                continue;
+            }
+            match OTHERS.iter().any(|(other, _)| *other == path) {
+                true => others.push(path),
+                false if page.contains(&format!("`{path}`")) => {}
+                false => missed.push(path),
+            }
+        }
+    }
+    assert_eq!(missed, [""; 0], "these know the probe, and no recipe names them");
+    for (other, why) in OTHERS {
+        assert!(others.iter().any(|path| path == other), "{other} is gone, and so is its reason: {why}");
+    }
+}
+
 /// Everything in backticks that looks like a path of the repository.
 #[test]
 fn pages_name_no_file_that_is_not_there() {
