@@ -43,8 +43,9 @@ impl Args {
                 .filter(|p| p.package == newest.package && p.run <= newest.run && p.state != State::Committed)
                 .cloned()
                 .collect();
-            let bytes: u64 = freed.iter().map(Point::bytes).sum();
-            let aside: u64 = freed.iter().flat_map(|p| p.aside.values()).flat_map(|a| &a.lost).map(|l| l.rows).sum();
+            let bytes = freed.iter().map(Point::bytes).fold(0, u64::saturating_add);
+            let lost = freed.iter().flat_map(|p| p.aside.values()).flat_map(|a| &a.lost);
+            let aside = lost.map(|l| l.rows).fold(0, u64::saturating_add);
             ui::say(&format!(
                 "{} of {}: {} is kept for good; the way back to {} ends. Copies: {}.",
                 if freed.len() == 1 { "1 restore point".to_owned() } else { format!("{} restore points", freed.len()) },
@@ -62,7 +63,7 @@ impl Args {
             let run = lead.begin_without_script("commit", Some(newest))?;
             let outcome = match run.discard(&freed).await {
                 Ok(freed) => {
-                    let bytes: u64 = freed.iter().map(|(_, bytes)| bytes).sum();
+                    let bytes = freed.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
                     run.say(Level::Info, format!("freed {}", text::bytes(bytes))).await?;
                     Outcome::Committed
                 }

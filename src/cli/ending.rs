@@ -20,7 +20,8 @@ pub fn text(report: &Report, folder: Option<&PathBuf>) -> String {
             format!("↩ {name} runs {} again, as before. Not upgraded: {message}.{closed}", before(report))
         }
         Some("prepared") => {
-            let (count, bytes) = (report.copies.len(), report.copies.iter().map(|c| c.bytes).sum());
+            let (count, bytes) =
+                (report.copies.len(), report.copies.iter().map(|c| c.bytes).fold(0, u64::saturating_add));
             let copies = text::counted(count as u64, "copy", "copies");
             format!("✓ restore point {}: {copies} proven, {}.", report.run, text::bytes(bytes))
         }

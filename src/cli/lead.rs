@@ -1,12 +1,14 @@
 //! What the life-cycle commands have in common: from files to a run, from a run's end to an exit code.
 use super::{Exit, Global, Refused, ending, past, progress::Display, ui};
 use crate::{
+    diagnostic::shown,
     gate::{Events, Quota},
     journal::{Header, Reader},
     package::Package,
     report,
     resource::{
         Failure, Resources,
+        process::own_executable,
         run::{Approver, Facts},
     },
     run::{
@@ -95,14 +97,34 @@ fn stop_on_signals(cancel: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The state folder holds the journal and what scripts kept: nobody else's business.
+/// The state folder holds the journal, and packages and copies that a rollback trusts: whoever can write there could have another
+/// program run, or another past told.
 fn make_private(state: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    let shown = shown(&state.display().to_string());
+    if state.symlink_metadata().is_ok() && !state.is_dir() {
+        return Err(Refused::new(format!("the state folder {shown} is no folder"))
+            .hint("move away what is there")
+            .into());
+    }
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(state)
-        .with_context(|| format!("make the state folder {}", state.display()))
+        .with_context(|| format!("make the state folder {shown}"))?;
+    let about = fs::metadata(state).with_context(|| format!("look at the state folder {shown}"))?;
+    if about.uid() != rustix::process::geteuid().as_raw() {
+        let message = format!("the state folder {shown} belongs to another user (number {})", about.uid());
+        return Err(Refused::new(message).hint("run Backout as that user, or give the folder to this one").into());
+    }
+    if about.mode() & 0o022 != 0 {
+        let message =
+            format!("others than its owner may write into the state folder {shown} (mode {:o})", about.mode() & 0o7777);
+        return Err(Refused::new(message)
+            .hint(format!("look what they have done there, then: chmod 700 {shown}"))
+            .into());
+    }
+    Ok(())
 }
 
 /// Approvals that were given beforehand, else a question on the terminal.
@@ -165,8 +187,17 @@ impl Lead {
     pub fn package(&self, named: Option<&Path>, point: Option<&Point>) -> anyhow::Result<Package> {
         match (named, point) {
             (Some(path), _) => Ok(Package::open(path)?),
-            (None, Some(point)) => Ok(Package::open(&self.kept_package(&point.digest))
-                .with_context(|| format!("open the package that run {} kept", point.run))?),
+            (None, Some(point)) => {
+                let kept = self.kept_package(&point.digest);
+                let package =
+                    Package::open(&kept).with_context(|| format!("open the package that run {} kept", point.run))?;
+                if package.digest == point.digest {
+                    return Ok(package);
+                }
+                let message = format!("the package that run {} kept is not what it was", point.run);
+                let hint = format!("somebody has changed {}: name the package's folder", kept.display());
+                Err(Refused::new(message).hint(hint).into())
+            }
             (None, None) => Err(Refused::new("no package is named, and there is no restore point that would name one")
                 .hint("name the package's folder")
                 .into()),
@@ -206,7 +237,8 @@ impl Lead {
         resources: Resources,
         point: Option<&Point>,
     ) -> anyhow::Result<Run> {
-        let engine = Engine::new(&self.site.state.join("cache"))?;
+        let engine =
+            Engine::new(&self.site.state.join("cache"))?.compiling_apart(own_executable(), self.site.limits.compile);
         let script = engine.load(&package.script).map_err(|e| Refused::new(e.to_string()))?;
         let from_version = match point {
             Some(point) => point.from_version.clone(),

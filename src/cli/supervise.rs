@@ -1,6 +1,9 @@
 //! What Backout starts of itself; nothing for people to call. See `resource::process`.
 use super::{Exit, Global};
-use crate::resource::{process, service, tool};
+use crate::{
+    resource::{process, service, tool},
+    session,
+};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +21,12 @@ enum Role {
     },
     /// Run a tool, and end it when nobody waits any more
     Tool,
+    /// Compile a script, in bounds
+    Compile {
+        /// Seconds of processor time
+        #[arg(long)]
+        cpu: u64,
+    },
     /// Become the program of either
     Program,
 }
@@ -27,6 +36,7 @@ impl Args {
         match self.role {
             Role::Service { dir } => service::drivers::process::supervisor::run(&dir)?,
             Role::Tool => tool::drivers::guard::run()?,
+            Role::Compile { cpu } => session::compile(cpu)?,
             Role::Program => process::become_program(),
         }
         Ok(Exit::Done)

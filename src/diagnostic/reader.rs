@@ -18,6 +18,14 @@ use toml::{
 /// The largest file that people write.
 pub const MAX_FILE: u64 = 1 << 20;
 
+/// The most that a table or a list may hold. What looks at every two of them stays quick.
+const MAX_ENTRIES: usize = 1000;
+
+/// Beyond this many mistakes nothing more is told.
+const MAX_MISTAKES: usize = 1000;
+/// Of slips in the syntax: what stands behind the first ones is guesswork.
+const MAX_SLIPS: usize = 20;
+
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct At<T> {
@@ -52,12 +60,11 @@ pub fn read<T>(source: &Arc<Source>, read: impl FnOnce(Table<'_>) -> T) -> (Opti
     }
     let (root, errors) = DeTable::parse_recoverable(source.text());
     if !errors.is_empty() {
-        let mistake = |error: toml::de::Error| {
-            let end = source.text().len();
-            let span = error.span().unwrap_or(end..end);
-            Mistake::new(format!("not TOML: {}", shown(error.message()))).at(&Location::new(source, span))
-        };
-        return (None, errors.into_iter().map(mistake).collect());
+        return (None, slips(source, errors));
+    }
+    if root.get_ref().len() > MAX_ENTRIES {
+        let mistake = Mistake::new(format!("there are more than {MAX_ENTRIES} entries at the top of the file"));
+        return (None, vec![mistake.at(&Location::new(source, 0..0))]);
     }
     let pass = Pass { source: source.clone(), mistakes: RefCell::default() };
     let table =
@@ -66,9 +73,50 @@ pub fn read<T>(source: &Arc<Source>, read: impl FnOnce(Table<'_>) -> T) -> (Opti
     (Some(value), pass.mistakes.into_inner())
 }
 
+/// One for each line: the parser stumbles on over what it could not understand.
+fn slips(source: &Arc<Source>, errors: Vec<toml::de::Error>) -> Vec<Mistake> {
+    let end = source.text().len();
+    let mut slips: Vec<(Range<usize>, Mistake)> = Vec::new();
+    for error in errors {
+        let span = error.span().unwrap_or(end..end);
+        let location = Location::new(source, span.clone());
+        let mistake = Mistake::new(format!("not TOML: {}", shown(error.message()))).at(&location);
+        // Where it does not go deeper it sees no end either.
+        if error.message().contains("recurs") {
+            let mistake = Mistake::new("tables or lists are nested too deep").at(&location);
+            return vec![mistake.hint("a few levels are all that is ever meant")];
+        }
+        slips.push((span, mistake));
+    }
+    slips.sort_by_key(|(span, _)| span.start);
+    let one_line = |a: &Range<usize>, b: &Range<usize>| {
+        let between = source.text().get(a.start..b.start).unwrap_or_default();
+        !between.contains('\n')
+    };
+    slips.dedup_by(|later, earlier| one_line(&earlier.0, &later.0));
+    slips.into_iter().take(MAX_SLIPS).map(|(_, mistake)| mistake).collect()
+}
+
 struct Pass {
     source: Arc<Source>,
     mistakes: RefCell<Vec<Mistake>>,
+}
+
+impl Pass {
+    fn mistake(&self, mistake: Mistake) {
+        let mut mistakes = self.mistakes.borrow_mut();
+        if mistakes.len() < MAX_MISTAKES {
+            mistakes.push(mistake);
+        }
+    }
+    /// Whether somebody may have written so many by hand.
+    fn bounded(&self, entries: usize, name: &str, span: &Range<usize>) -> bool {
+        if entries > MAX_ENTRIES {
+            let mistake = Mistake::new(format!("`{name}` has more than {MAX_ENTRIES} entries"));
+            self.mistake(mistake.at(&Location::new(&self.source, span.clone())));
+        }
+        entries <= MAX_ENTRIES
+    }
 }
 
 pub struct Table<'d> {
@@ -100,7 +148,7 @@ impl<'d> Table<'d> {
         &self.name
     }
     pub fn mistake(&self, mistake: Mistake) {
-        self.pass.mistakes.borrow_mut().push(mistake);
+        self.pass.mistake(mistake);
     }
 
     pub fn get(&self, key: &str) -> Option<Item<'d>> {
@@ -183,7 +231,10 @@ impl<'d> Table<'d> {
 
     /// Every key that nobody asked for is a mistake.
     pub fn finish(self) {
-        let asked = self.asked.borrow();
+        let mut asked = self.asked.take();
+        // Some are asked for more than once.
+        let mut seen = std::collections::BTreeSet::new();
+        asked.retain(|key| seen.insert(key.clone()));
         for (key, value) in self.entries.iter() {
             if asked.iter().any(|a| a == key.get_ref()) {
                 continue;
@@ -222,10 +273,10 @@ impl<'d> Item<'d> {
         Location::new(&self.pass.source, self.key_span.clone())
     }
     pub fn mistake(&self, mistake: Mistake) {
-        self.pass.mistakes.borrow_mut().push(mistake.at(&self.location()));
+        self.pass.mistake(mistake.at(&self.location()));
     }
     pub fn mistake_at(&self, mistake: Mistake, location: &Location) {
-        self.pass.mistakes.borrow_mut().push(mistake.at(location));
+        self.pass.mistake(mistake.at(location));
     }
     fn expected(&self, what: &str) {
         self.mistake(Mistake::new(format!("`{}` must be {what}, not {}", self.name, self.kind())));
@@ -364,6 +415,9 @@ impl<'d> Item<'d> {
             return None;
         };
         let span = if self.key_span.is_empty() { self.span.clone() } else { self.key_span.clone() };
+        if !self.pass.bounded(entries.len(), &self.name, &span) {
+            return None;
+        }
         Some(Table { pass: self.pass, entries, span, name: self.name.clone(), asked: RefCell::default() })
     }
 
@@ -372,6 +426,9 @@ impl<'d> Item<'d> {
             self.expected("a list");
             return None;
         };
+        if !self.pass.bounded(values.len(), &self.name, &self.span) {
+            return None;
+        }
         let element = |value: &'d Spanned<DeValue<'d>>| Item {
             pass: self.pass,
             value: value.get_ref(),

@@ -89,14 +89,14 @@ impl Location {
         let line_end = text[start..].find('\n').map_or(text.len(), |i| start + i);
         let before: Vec<char> = text[line_start..start].chars().collect();
         let marked: Vec<char> = text[start..end.min(line_end)].chars().collect();
-        let after = text[end.min(line_end).max(start)..line_end].chars();
+        let after = if marked.len() > WIDEST / 2 { "" } else { &text[end.min(line_end).max(start)..line_end] };
         // A long line is cut around its mark.
         let cut_before = before.len().saturating_sub(WIDEST / 2);
         let head = if cut_before > 0 { "…" } else { "" };
         let head: String = head.chars().chain(before[cut_before..].iter().copied().map(plain)).collect();
         let mark: String = marked.iter().take(WIDEST / 2).copied().map(plain).collect();
         let room = WIDEST.saturating_sub(head.chars().count() + mark.chars().count());
-        let rest: Vec<char> = after.take(room + 1).map(plain).collect();
+        let rest: Vec<char> = after.chars().take(room + 1).map(plain).collect();
         let mut line = format!("{head}{mark}");
         line.extend(rest.iter().take(room));
         if marked.len() > WIDEST / 2 || rest.len() > room {

@@ -1,7 +1,7 @@
 //! The file itself: whose it is, and of which format.
 use super::{entry::FORMAT, error::Error};
 use rusqlite::{Connection, ErrorCode};
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
 /// Marks the file as a Backout journal ("bkot").
 pub const APPLICATION_ID: i64 = 0x626b_6f74;
@@ -11,6 +11,17 @@ pub enum Content {
     /// Nothing was ever written to it.
     Nothing,
     Journal,
+}
+
+/// Whether there is something at the path; nothing that is no regular file is ever opened.
+pub fn is_there(path: &Path) -> Result<bool, Error> {
+    let at = || path.display().to_string();
+    match path.metadata() {
+        Ok(about) if about.is_file() => Ok(true),
+        Ok(_) => Err(Error::Foreign { path: at() }),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::Unreadable { path: at(), reason: e.to_string() }),
+    }
 }
 
 /// Says what a file holds without changing it; whatever is not a journal of this format is an error.

@@ -33,7 +33,7 @@ impl Reader {
     pub fn find(path: &Path) -> Result<Option<Self>, Error> {
         let at = path.display().to_string();
         let sqlite = |cause| Error::Sqlite { path: at.clone(), cause };
-        if !path.try_exists().map_err(|e| Error::Unreadable { path: at.clone(), reason: e.to_string() })? {
+        if !file::is_there(path)? {
             return Ok(None);
         }
         // Reading a write-ahead log takes a file of shared memory beside it, hence not read-only.

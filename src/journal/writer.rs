@@ -28,6 +28,7 @@ const SCHEMA: &str = "
 
 pub fn open(path: &Path) -> Result<Connection, Error> {
     let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
+    file::is_there(path)?;
     let mut db = Connection::open(path).map_err(sqlite)?;
     db.busy_timeout(Duration::from_secs(10)).map_err(sqlite)?;
     // Looked at before anything is set: what is not ours stays as it is.

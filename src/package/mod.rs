@@ -15,7 +15,7 @@ use crate::{
     diagnostic::{
         Mistake, Mistakes,
         reader::{self, At},
-        shown,
+        shown, units,
     },
     resource::{Right, tree::Archive},
 };
@@ -60,16 +60,24 @@ impl Package {
             let mistake = Mistake::new(format!("there is no package {}", shown(&path.display().to_string())));
             return Err(mistake.hint("name a folder with a `package.toml`").into());
         }
-        let source = reader::open(&file, "the package's manifest")?;
-        let (draft, mistakes) = manifest::parse(&source);
-        let mut mistakes = Mistakes(mistakes);
         let parent = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let dir = parent.canonicalize().map_err(|e| Mistake::io("the package's folder", parent, &e))?;
+        let source = reader::open(&file, "the package's manifest")?;
+        if file.canonicalize().is_ok_and(|real| !real.starts_with(&dir)) {
+            let name = shown(&file.display().to_string());
+            let mistake = Mistake::new(format!("the package's manifest {name}: a link leads out of the package"));
+            return Err(mistake.hint("put the file itself into the package").into());
+        }
+        let (draft, mistakes) = manifest::parse(&source);
+        let mut mistakes = Mistakes(mistakes);
         let mut payloads = BTreeMap::new();
         let mut payload_bytes = BTreeMap::new();
+        // Together: one file of this size may have a thousand names.
+        let mut left = MAX_PAYLOAD;
         for (name, path) in &draft.payload {
-            match payload(&dir, path) {
+            match payload(&dir, path, left) {
                 Ok((archive, bytes)) => {
+                    left -= bytes;
                     payloads.insert(name.clone(), archive);
                     payload_bytes.insert(name.clone(), bytes);
                 }
@@ -149,11 +157,17 @@ fn script(dir: &Path, path: &At<PathBuf>) -> Result<(Vec<u8>, Imports), Vec<Mist
     Ok((bytes, imports))
 }
 
-fn payload(dir: &Path, path: &At<PathBuf>) -> Result<(Archive, u64), Mistake> {
+fn payload(dir: &Path, path: &At<PathBuf>, left: u64) -> Result<(Archive, u64), Mistake> {
     let real = inside(dir, path, "payload")?;
-    let (sha256, bytes) = digest::sha256_file(&real, MAX_PAYLOAD).map_err(|why| {
+    let wrong = |why: String| {
         Mistake::new(format!("the payload `{}`: {why}", shown(&path.value.display().to_string()))).at(&path.location)
-    })?;
+    };
+    // Before it is read, which takes its time.
+    if real.metadata().is_ok_and(|file| file.len() > left) {
+        let most = units::show_bytes(MAX_PAYLOAD);
+        return Err(wrong(format!("with it the payloads are larger than {most}")));
+    }
+    let (sha256, bytes) = digest::sha256_file(&real, left).map_err(wrong)?;
     // Programs compress to a fifth, text to a twentieth. An archive that promises far more is not one of a product.
     let max_unpacked = bytes.saturating_mul(200).clamp(64 << 20, MAX_UNPACKED);
     Ok((Archive { path: real, sha256, max_unpacked, max_entries: MAX_ENTRIES }, bytes))

@@ -410,7 +410,7 @@ impl Report {
     }
 
     pub fn down_millis(&self) -> u64 {
-        self.down.iter().map(|d| d.millis).sum()
+        self.down.iter().map(|d| d.millis).fold(0, u64::saturating_add)
     }
 }
 

@@ -13,7 +13,7 @@ pub fn of(report: &Report) -> Vec<Todo> {
     let mut todo = |text: String, command: Option<&str>| {
         todos.push(Todo { text, command: command.map(str::to_owned) });
     };
-    let bytes = text::bytes(report.copies.iter().filter(|c| !c.freed).map(|c| c.bytes).sum());
+    let bytes = text::bytes(report.copies.iter().filter(|c| !c.freed).map(|c| c.bytes).fold(0, u64::saturating_add));
     let version = |version: &str| match text::line(version, 80).as_str() {
         "" => "the version before".to_owned(),
         version => version.to_owned(),

@@ -371,7 +371,7 @@ fn step(step: &Step) -> [String; 7] {
         Progress::NotBegun => "–",
     };
     let last = step.attempts.last();
-    let took: u64 = step.attempts.iter().filter_map(|a| a.millis).sum();
+    let took = step.attempts.iter().filter_map(|a| a.millis).fold(0, u64::saturating_add);
     let took = match step.progress {
         Progress::NotBegun => "not begun".to_owned(),
         Progress::Begun => "not ended".to_owned(),

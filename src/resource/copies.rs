@@ -44,7 +44,7 @@ pub struct Part {
 
 impl Fingerprint {
     pub fn count(&self) -> u64 {
-        self.parts.iter().map(|p| p.count).sum()
+        self.parts.iter().map(|p| p.count).fold(0, u64::saturating_add)
     }
 
     /// How `self` differs from `then`, a line a part; empty when they are equal.

@@ -66,7 +66,7 @@ impl Point {
         }
     }
     pub fn bytes(&self) -> u64 {
-        self.restore_point.snapshots.values().map(|s| s.bytes).sum()
+        self.restore_point.snapshots.values().map(|s| s.bytes).fold(0, u64::saturating_add)
     }
     pub fn proven(&self) -> bool {
         !self.restore_point.snapshots.is_empty() && self.restore_point.snapshots.values().all(|s| s.proven)

@@ -1,6 +1,6 @@
 //! Compiled scripts, in a folder that belongs to this user alone. A foreign precompiled artifact is never loaded: wasmtime
 //! trusts what it deserialises.
-use super::Error;
+use super::{Error, compile::Compiler};
 use crate::resource::room;
 use sha2::{Digest, Sha256};
 use std::{
@@ -19,7 +19,9 @@ impl Cache {
     /// Makes the folder, or makes sure that nobody else can write into it.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let error = |reason: String| Error::Cache { path: folder.display().to_string(), reason };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| error(e.to_string()))?;
+        if fs::symlink_metadata(folder).is_err() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| error(e.to_string()))?;
+        }
         let meta = fs::symlink_metadata(folder).map_err(|e| error(e.to_string()))?;
         if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() || meta.permissions().mode() & 0o077 != 0
         {
@@ -28,18 +30,27 @@ impl Cache {
         Ok(Self { folder: folder.to_owned() })
     }
 
-    pub fn load(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, Error> {
+    /// Without a compiler of its own it is compiled here.
+    pub fn load(
+        &self,
+        engine: &wasmtime::Engine,
+        compiler: Option<&Compiler>,
+        bytes: &[u8],
+    ) -> Result<Component, Error> {
         let mut hash = Sha256::new();
         hash.update(bytes);
         hash.update(engine_key(engine));
         let path = self.folder.join(format!("{:x}.cwasm", hash.finalize()));
-        if path.exists() {
+        if is_own(&path) {
             // What cannot be used (another wasmtime, cut short) is compiled again.
             if let Ok(component) = deserialize(engine, &path) {
                 return Ok(component);
             }
         }
-        let compiled = engine.precompile_component(bytes).map_err(|e| Error::Compile(format!("{e:#}")))?;
+        let compiled = match compiler {
+            Some(compiler) => compiler.compile(bytes)?,
+            None => engine.precompile_component(bytes).map_err(|e| Error::Compile(format!("{e:#}")))?,
+        };
         match self.keep(&path, &compiled) {
             Ok(()) => deserialize(engine, &path),
             // A full disk costs the next start its speed, and nothing else.
@@ -57,6 +68,14 @@ impl Cache {
         file.persist(path).map_err(|e| e.error)?;
         Ok(())
     }
+}
+
+/// Written by this user, and by nobody else since.
+fn is_own(path: &Path) -> bool {
+    let own = |about: fs::Metadata| {
+        about.is_file() && about.uid() == rustix::process::geteuid().as_raw() && about.permissions().mode() & 0o022 == 0
+    };
+    fs::symlink_metadata(path).is_ok_and(own)
 }
 
 fn engine_key(engine: &wasmtime::Engine) -> Vec<u8> {

@@ -1,6 +1,7 @@
 use super::{
     Ended, Error,
     cache::Cache,
+    compile::Compiler,
     limits::{Exceeded, Limits, Meter},
     wasi::{self, Clock},
 };
@@ -10,7 +11,7 @@ use crate::{
     resource::{Failure, Resources},
 };
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -57,17 +58,23 @@ pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<Host>,
     cache: Cache,
+    compiler: Option<Compiler>,
+}
+
+/// Compiles; runs nothing.
+pub fn compiler() -> Result<wasmtime::Engine, Error> {
+    let mut config = Config::new();
+    config.epoch_interruption(true).cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
+    // No guest language's compiler makes these: so much less of the compiler to trust.
+    config.wasm_memory64(false).wasm_multi_memory(false);
+    wasmtime::Engine::new(&config).map_err(|e| Error::Engine(format!("{e:#}")))
 }
 
 impl Engine {
     /// `cache` is made when it is missing, and must belong to this user alone.
     pub fn new(cache: &Path) -> Result<Self, Error> {
-        let mut config = Config::new();
-        config.epoch_interruption(true).cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
-        // No guest language's compiler makes these: so much less of the compiler to trust.
-        config.wasm_memory64(false).wasm_multi_memory(false);
         let setup = |e: wasmtime::Error| Error::Engine(format!("{e:#}"));
-        let engine = wasmtime::Engine::new(&config).map_err(setup)?;
+        let engine = compiler()?;
         let mut linker = Linker::new(&engine);
         wasi::link(&mut linker).map_err(setup)?;
         capability::link(&mut linker).map_err(setup)?;
@@ -83,11 +90,17 @@ impl Engine {
                 }
             })
             .map_err(|e| Error::Engine(e.to_string()))?;
-        Ok(Self { engine, linker, cache: Cache::open(cache)? })
+        Ok(Self { engine, linker, cache: Cache::open(cache)?, compiler: None })
+    }
+
+    /// Scripts from strangers are compiled by another process of this program, in bounds: so much processor time at the most.
+    pub fn compiling_apart(mut self, program: PathBuf, cpu: Option<Duration>) -> Self {
+        self.compiler = Some(Compiler::new(program, cpu));
+        self
     }
 
     pub fn load(&self, component: &[u8]) -> Result<Script, Error> {
-        let component = self.cache.load(&self.engine, component)?;
+        let component = self.cache.load(&self.engine, self.compiler.as_ref(), component)?;
         let link = |e: wasmtime::Error| Error::Link(format!("{e:#}"));
         let pre = self.linker.instantiate_pre(&component).map_err(link)?;
         Ok(Script { engine: self.engine.clone(), pre: ExportsPre::new(pre).map_err(link)? })

@@ -1,9 +1,11 @@
 //! A script's life: bytes → a compiled component, cached → one instance for each call, inside limits.
 mod cache;
+mod compile;
 mod engine;
 mod limits;
 mod wasi;
 
+pub use compile::run as compile;
 pub use engine::{Engine, Risk, Script, Severity, Step, Work};
 pub use limits::Limits;
 

@@ -11,6 +11,8 @@ pub struct Limits {
     /// wall time of a whole step
     pub time: Option<Duration>,
     pub host_calls: Option<u32>,
+    /// of the processors, to compile a script
+    pub compile: Option<Duration>,
     pub log_bytes: Option<u64>,
     pub store_bytes: Option<u64>,
 }
@@ -40,6 +42,7 @@ pub fn limits(root: &Table<'_>) -> Limits {
         memory: size("memory", 1 << 20, 4 << 30),
         cpu: time("cpu"),
         time: time("time"),
+        compile: time("compile"),
         host_calls: table.integer("host-calls", 1..=i64::from(u32::MAX)).and_then(|n| u32::try_from(n).ok()),
         log_bytes: size("log", 0, 1 << 30),
         store_bytes: size("store", 0, 1 << 30),

@@ -24,6 +24,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -81,6 +82,13 @@ impl Site {
             return Err(mistake.hint("`backout init` writes a first one; `--site FILE` names another").into());
         }
         let bytes = reader::read_bounded(path, reader::MAX_FILE, "the site file")?;
+        let mode = path.metadata().map_err(|e| Mistake::io("the site file", path, &e))?.permissions().mode();
+        if mode & 0o002 != 0 {
+            let path = crate::diagnostic::shown(&path.display().to_string());
+            let message = format!("everybody may write the site file {path} (mode {:o})", mode & 0o777);
+            let hint = format!("it says what Backout runs; read it, then: chmod o-w {path}");
+            return Err(Mistake::new(message).hint(hint).into());
+        }
         Self::parse(path, bytes)
     }
 

@@ -36,7 +36,11 @@ fn cases(cases: u32) -> Config {
 #[track_caller]
 fn run<T: Debug>(count: u32, inputs: impl Strategy<Value = T>, check: impl Fn(T)) {
     let mut runner = TestRunner::new(cases(count));
-    runner.run(&inputs, |input| Ok(check(input))).unwrap_or_else(|error| panic!("{error}"));
+    let check = |input| {
+        check(input);
+        Ok(())
+    };
+    runner.run(&inputs, check).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Runs the tests of a module that are ignored otherwise.

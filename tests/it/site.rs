@@ -240,6 +240,7 @@ fn a_site_is_what_its_file_says() {
                 cpu: None,
                 time: None,
                 host_calls: None,
+                compile: None,
                 log_bytes: None,
                 store_bytes: None,
             },

@@ -137,7 +137,7 @@ fn a_damaged_archive_is_unpacked_whole_or_not_at_all() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let place = Place::new();
     fs::create_dir(place.at("v")).unwrap();
-    run(400, archives_with_damage(), |Bytes(bytes)| {
+    run(250, archives_with_damage(), |Bytes(bytes)| {
         remember("archive", &bytes);
         let payload = archive(&place, &bytes);
         let result = runtime.block_on(place.change().install("v/2", &payload, &place.call()));

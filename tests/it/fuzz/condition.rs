@@ -85,7 +85,7 @@ fn read(text: &str) {
 }
 
 proptest! {
-    #![proptest_config(cases(2000))]
+    #![proptest_config(cases(700))]
 
     #[test]
     #[ignore = "run by `conditions` in a process of its own"]

@@ -89,7 +89,7 @@ fn a_damaged_file_is_read_or_refused() {
     // A page in a place that is not its own is damage of another sort.
     let pages = whole.chunks(4096).map(<[u8]>::to_vec).collect();
     let damaged = prop_oneof![3 => damaged_bytes(vec![whole]), 1 => damaged_list(pages)];
-    run(300, damaged, |Bytes(bytes)| {
+    run(200, damaged, |Bytes(bytes)| {
         remember("journal", &bytes);
         for ending in ["-wal", "-shm"] {
             let _ = fs::remove_file(dir.path().join(format!("journal.db{ending}")));
@@ -114,7 +114,7 @@ fn a_row_with_another_content_is_read_or_named() {
     };
     let column = prop::sample::select(vec!["run", "at", "rolled_back", "attempt", "seq"]);
     let row = (any::<Index>(), damaged_text(bodies.clone(), &[]), column, prop::sample::select(NUMBERS));
-    run(300, row, |(at, Bytes(body), column, number)| {
+    run(200, row, |(at, Bytes(body), column, number)| {
         let (id, body) = (at.index(bodies.len()) + 1, String::from_utf8_lossy(&body).into_owned());
         remember("journal", format!("{id} {column} {number} {body}"));
         db.execute_batch("PRAGMA foreign_keys = OFF; BEGIN").unwrap();
@@ -191,8 +191,8 @@ fn anything_that_can_be_read_can_be_told() {
         tell(&entries);
     }
     let edits = prop::collection::vec((any::<Index>(), any::<Index>(), value()), 0..8);
-    let entries = prop::sample::select(stories).prop_flat_map(move |story| damaged(story));
-    run(400, (entries, edits), |(mut entries, edits)| {
+    let entries = prop::sample::select(stories).prop_flat_map(damaged);
+    run(250, (entries, edits), |(mut entries, edits)| {
         let length = entries.len();
         for (entry, place, value) in edits.iter().filter(|_| length > 0) {
             *node(&mut entries[entry.index(length)], place) = value.clone();

@@ -47,7 +47,7 @@ fn a_damaged_manifest_is_read_or_refused() {
     let example = fs::read_to_string(guests::root().join("guest-examples/rust-shop/package.toml")).unwrap();
     let wholes = vec![package::MANIFEST.to_owned(), grants::MANIFEST.to_owned(), example];
     let folder = package::shop();
-    run(2500, damaged_text(wholes, WORDS), |bytes| open(&folder, "package.toml", &bytes.0));
+    run(700, damaged_text(wholes, WORDS), |bytes| open(&folder, "package.toml", &bytes.0));
 }
 
 /// The script of the example, and a small one, so that damage hits what matters.
@@ -62,7 +62,7 @@ fn a_damaged_component_is_read_or_refused() {
     for script in scripts() {
         // The large one lacks what this manifest asks for.
         open(&folder, "shop.wasm", &script);
-        run(400, damaged_bytes(vec![script]), |bytes| open(&folder, "shop.wasm", &bytes.0));
+        run(100, damaged_bytes(vec![script]), |bytes| open(&folder, "shop.wasm", &bytes.0));
     }
 }
 
@@ -73,7 +73,7 @@ fn a_component_with_other_sections_is_read_or_refused() {
     for script in scripts() {
         let parts = sections(&script);
         assert!(parts.len() > 5 && parts.concat() == script);
-        run(400, damaged_list(parts), |bytes| open(&folder, "shop.wasm", &bytes.0));
+        run(100, damaged_list(parts), |bytes| open(&folder, "shop.wasm", &bytes.0));
     }
 }
 

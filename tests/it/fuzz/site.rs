@@ -81,5 +81,5 @@ fn a_damaged_site_is_read_or_refused() {
     for whole in wholes() {
         read(&host, &package, whole.into_bytes());
     }
-    run(3000, damaged_text(wholes(), WORDS), |bytes| read(&host, &package, bytes.0));
+    run(2000, damaged_text(wholes(), WORDS), |bytes| read(&host, &package, bytes.0));
 }

@@ -297,7 +297,7 @@ settings.watch = []
                 |
              64 | calls = 5
                 | ^^^^^
-                = there are `memory`, `cpu`, `time`, `host-calls`, `log`, `store`
+                = there are `memory`, `cpu`, `time`, `compile`, `host-calls`, `log`, `store`
 
             backout.toml:66:8: `shop` cannot be the name of a package
                 |

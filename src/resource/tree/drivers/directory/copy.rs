@@ -89,7 +89,7 @@ pub fn bring_up_to_date(
     let stays = |path: &RelPath| copy_list.entries.get(path).filter(|have| kept(path, have));
     let new = || live_list.entries.iter().filter(|(path, _)| !path.is_root() && stays(path).is_none());
     let bytes = new().filter(|(_, want)| matches!(want.what, What::File { first: None, .. }));
-    work.begin("copying", bytes.map(|(_, want)| want.allocated).sum());
+    work.begin("copying", bytes.map(|(_, want)| want.allocated).fold(0, u64::saturating_add));
     for (path, want) in new() {
         copier.create(path, want)?;
     }

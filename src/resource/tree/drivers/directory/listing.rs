@@ -154,7 +154,7 @@ pub struct Listing {
 impl Listing {
     /// Bytes on disk, a file with several names once.
     pub fn allocated(&self) -> u64 {
-        self.entries.values().filter(|r| !is_second_name(r)).map(|r| r.allocated).sum()
+        self.entries.values().filter(|r| !is_second_name(r)).map(|r| r.allocated).fold(0, u64::saturating_add)
     }
 
     /// Bytes that reading all contents takes.
@@ -163,7 +163,7 @@ impl Listing {
             What::File { size, first: None, .. } => (*size).min(r.allocated),
             _ => 0,
         };
-        self.entries.values().map(size).sum()
+        self.entries.values().map(size).fold(0, u64::saturating_add)
     }
 
     pub fn fingerprint(&self) -> Fingerprint {

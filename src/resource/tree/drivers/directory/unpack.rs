@@ -24,6 +24,9 @@ use tar::EntryType;
 /// Of a long name or of the extensions of one entry.
 const MAX_EXTENSION: u64 = 64 * 1024;
 
+/// Of all names and targets together: they are kept in memory until all is unpacked.
+const MAX_NAMES: usize = 64 << 20;
+
 /// What comes out of an archive.
 #[derive(Default)]
 pub struct Payload {
@@ -68,6 +71,7 @@ pub fn unpack(archive: &Archive, into: Option<BorrowedFd>, work: &Work) -> Resul
         payload: Payload::default(),
         seen: 0,
         bytes: 0,
+        names: 0,
     };
     let folder = Piece { what: What::Folder, mode: 0o755, modified: 0, implied: true };
     unpacking.payload.entries.insert(RelPath::default(), folder);
@@ -148,6 +152,8 @@ struct Unpacking<'a> {
     payload: Payload,
     seen: u64,
     bytes: u64,
+    /// bytes of names and targets
+    names: usize,
 }
 
 /// What the headers before an entry say of it.
@@ -231,6 +237,19 @@ impl Unpacking<'_> {
             EntryType::Symlink => piece(What::Link { target: self.link(&path, &target.unwrap_or_default())? }, 0o777),
             _ => return Err(refused(format!("{} in the payload is neither file, folder nor link", path.brief()))),
         };
+        self.keep(path, piece)
+    }
+
+    fn keep(&mut self, path: RelPath, piece: Piece) -> io::Result<()> {
+        let more = match &piece.what {
+            What::Link { target } => target.as_bytes().len(),
+            What::File { first: Some(first), .. } => first.as_bytes().len(),
+            _ => 0,
+        };
+        self.names += path.as_bytes().len() + more;
+        if self.names > MAX_NAMES {
+            return Err(refused(format!("the names in the payload have more than {} MiB together", MAX_NAMES >> 20)));
+        }
         self.payload.entries.insert(path, piece);
         Ok(())
     }
@@ -248,7 +267,7 @@ impl Unpacking<'_> {
                     self.count()?;
                     self.make_folder(&parent)?;
                     let piece = Piece { what: What::Folder, mode: 0o755, modified: 0, implied: true };
-                    self.payload.entries.insert(parent.clone(), piece);
+                    self.keep(parent.clone(), piece)?;
                 }
             }
         }
