@@ -42,6 +42,12 @@ impl Args {
             if let Err(halt) = run.settle(point).await {
                 return lead.end(&run, run.before_anything(halt)).await;
             }
+            // Whoever names a step may want to do without the copies.
+            if self.from.is_none()
+                && let Err(halt) = run.inspect().await
+            {
+                return lead.end(&run, run.before_anything(halt)).await;
+            }
             let steps = match run.plan(Phase::Rollback, true).await {
                 Ok(steps) => steps,
                 Err(halt) => return lead.end(&run, run.before_anything(halt)).await,

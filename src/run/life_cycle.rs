@@ -240,6 +240,33 @@ impl Run {
         Ok(())
     }
 
+    /// Looks, before anything is stopped, at the copies that a rollback would put back: damage is found while the product still
+    /// serves. Takes no longer for more data, unless a copy looks as if somebody had touched it.
+    pub async fn inspect(&self) -> Result<(), Halt> {
+        let gate = self.host_gate("inspect");
+        let point = self.memory().restore_point.clone();
+        for resource in point.changed.difference(&point.restored) {
+            let snapshot = point.snapshots.get(resource).cloned();
+            let Some((label, is_tree)) = self.label(resource).filter(|_| snapshot.is_some()) else { continue };
+            let whole = if is_tree {
+                gate.perform(
+                    self.resources(),
+                    backup::ops::Inspect::<Tree> { resource: label, snapshot, kind: PhantomData },
+                )
+                .await
+            } else {
+                let inspect = backup::ops::Inspect::<Database> { resource: label, snapshot, kind: PhantomData };
+                gate.perform(self.resources(), inspect).await
+            };
+            let step = || format!("the copy of {} {}", resource.kind, resource.name);
+            whole.map_err(|error| match error {
+                crate::gate::Error::Answer(failure) => Halt::Failed { step: step(), failure },
+                crate::gate::Error::Stop(stop) => Halt::Stopped { step: step(), stop },
+            })?;
+        }
+        Ok(())
+    }
+
     /// The package's word for a resource, and whether it is a tree.
     fn label(&self, resource: &ResourceId) -> Option<(String, bool)> {
         let trees = self.resources().tree.0.iter().map(|(label, lend)| (label, &lend.id, true));

@@ -320,7 +320,7 @@ fn capabilities_are_of_one_shape() {
 }
 
 /// What only the host does with an interface's resources.
-const OF_THE_HOST: &[&str] = &["backup.settle", "backup.discard"];
+const OF_THE_HOST: &[&str] = &["backup.inspect", "backup.settle", "backup.discard"];
 
 #[test]
 fn world_registry_folders_and_operations_name_the_same() {

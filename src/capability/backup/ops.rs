@@ -2,7 +2,7 @@
 use crate::{
     gate::{Operation, Reconciled, class},
     resource::{
-        CallCtx, Failure, Right,
+        CallCtx, Failure, FailureKind, Right,
         copies::{Copied, Exchange, Lost, Restored, Snapshot},
     },
 };
@@ -13,6 +13,16 @@ use std::marker::PhantomData;
 /// The restore point may hold nothing of a resource; that is an answer, given after the grant was looked at.
 fn known(snapshot: &Option<Snapshot>) -> Result<&Snapshot, Failure> {
     snapshot.as_ref().ok_or_else(|| Failure::conflict("the restore point holds no copy of it"))
+}
+
+/// A copy that is not what it was proven to be is found before anything is exchanged.
+fn still_live(failure: Failure) -> Failure {
+    match failure.kind {
+        FailureKind::Unproven => failure.hint(
+            "it is not exchanged, what is live stays; `backout restore-points` lists what else one can go back to",
+        ),
+        _ => failure,
+    }
 }
 
 #[derive(Serialize)]
@@ -101,7 +111,7 @@ impl<K: Copied> Operation for Restore<K> {
         if !snapshot.proven {
             return Err(Failure::unproven("the copy was never proven"));
         }
-        K::mutate(half).exchange(snapshot, call).await
+        K::mutate(half).exchange(snapshot, call).await.map_err(still_live)
     }
     async fn reconcile(&self, half: &K::Observer, evidence: &[Value], call: &CallCtx) -> Result<Reconciled<Restored>, Failure> {
         let observer = K::observe(half);
@@ -134,6 +144,28 @@ impl<K: Copied> Operation for Loss<K> {
     }
     async fn execute(&self, half: &K::Observer, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
         K::observe(half).loss(known(&self.snapshot)?, call).await
+    }
+}
+
+/// Whether the copy is still what it was proven to be. No script can say this: before a rollback the host does.
+#[derive(Serialize)]
+pub struct Inspect<K> {
+    pub resource: String,
+    pub snapshot: Option<Snapshot>,
+    #[serde(skip)]
+    pub kind: PhantomData<fn() -> K>,
+}
+impl<K: Copied> Operation for Inspect<K> {
+    const NAME: &'static str = "backup.inspect";
+    const RIGHT: Option<Right> = Some(Right::Restore);
+    type On = K;
+    type Class = class::Observe;
+    type Output = ();
+    fn label(&self) -> &str {
+        &self.resource
+    }
+    async fn execute(&self, half: &K::Observer, call: &CallCtx) -> Result<(), Failure> {
+        K::observe(half).inspect(known(&self.snapshot)?, call).await.map_err(still_live)
     }
 }
 

@@ -189,7 +189,8 @@ fn read(path: &Path, call: &CallCtx) -> Result<Fingerprint, Failure> {
     fingerprint
 }
 
-/// The first thing that is wrong with it.
+/// The first thing that is wrong with its structure. Whether rows keep the rules of their table is not asked (SQLite does that
+/// only where it may write): a copy is as right as what it was made of.
 fn whole(connection: &Connection) -> Result<Option<String>, Failure> {
     let words: String = connection
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
