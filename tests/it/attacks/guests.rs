@@ -2,14 +2,15 @@
 //! `tests/attacks/wat/NAME.wat`.
 use super::{
     Attack, Section,
-    host::{Attempt, DISK, LIMITS, OWN_CPU, OWN_MEMORY, OWN_TIME},
+    host::{Attempt, DISK, LIMITS, Meanwhile, OWN_CPU, OWN_MEMORY, OWN_TIME},
+    race::Exchanging,
 };
 use crate::support::guests;
 use std::{collections::BTreeSet, fs};
 
 /// The command is `prepare` and a script's limits are those of the site unless the row has its own; what stands behind `and` is looked at beside what is
 /// looked at after every attack.
-macro_rules! attacks { ($($name:ident, $by:literal, $exit:literal, $says:literal $(, in $command:literal)? $(, with $limits:ident)? $(, and $also:expr)?;)*) => {
+macro_rules! attacks { ($($name:ident, $by:literal, $exit:literal, $says:literal $(, in $command:literal)? $(, with $limits:ident)? $(, meanwhile $meanwhile:expr)? $(, and $also:expr)?;)*) => {
     pub fn attacks() -> Vec<Attack> {
         vec![$(attack(stringify!($name), $by, $exit, $says)),*]
     }
@@ -17,7 +18,8 @@ macro_rules! attacks { ($($name:ident, $by:literal, $exit:literal, $says:literal
     fn $name() {
         let (limits, command): (&[&str], &[&str]) = (&[$($limits,)? LIMITS], &[$($command,)? "prepare"]);
         let attack = attack(stringify!($name), $by, $exit, $says);
-        let attempt = Attempt::of(&attack, &guests::attack(attack.name), limits[0], command[0]);
+        let meanwhile: &[Meanwhile] = &[$($meanwhile)?];
+        let attempt = Attempt::of(&attack, &guests::attack(attack.name), limits[0], command[0], meanwhile.first().copied());
         let also: &[fn(&Attempt)] = &[$($also)?];
         for look in also { look(&attempt) }
     })*
@@ -169,6 +171,9 @@ attacks! {
     leave_a_tree_by_its_path, "paths stay below the tree", 3,
         "✗ refused, nothing was changed: prepare/attack: read ../secret: Kind::Denied: `../secret` leads out of the tree ¦ …",
         and |a| a.answered(17, "Denied");
+    leave_a_tree_while_links_are_exchanged, "paths are resolved below the tree, each step of them", 5,
+        "NOT done    prepare/attack failed: never got out",
+        meanwhile Exchanging::in_tree;
     name_paths_that_are_none, "paths are read strictly", 3,
         "✗ refused, nothing was changed: prepare/attack: a nul: Kind::Invalid: `fi\\x00le` is no path: 1 to 4096 bytes without a zero byte ¦ …",
         and |a| a.answered(7, "Invalid");

@@ -1,6 +1,6 @@
 //! A host with something to lose, and a package that attacks it. The real program runs it; what it said, changed and used is
 //! looked at from outside.
-use super::Attack;
+use super::{Attack, race::Exchanging};
 use crate::support::{
     command::{Ended, backout},
     guests,
@@ -19,7 +19,7 @@ use std::{
 };
 
 /// What nobody but its owner may see.
-const SECRET: &str = "sesame-7f3a9";
+pub const SECRET: &str = "sesame-7f3a9";
 /// Far more than any attack needs, and far less than for ever; the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -73,6 +73,9 @@ const NEEDS: &[(&str, &str)] = &[
     ("probe", "probe.shop = { may = [\"get\", \"load\"], why = \"something has to be granted\" }"),
     ("database", "database.orders = { may = [\"read\"], why = \"something has to be granted\" }"),
 ];
+
+/// What somebody else does while the script runs, until this is dropped.
+pub type Meanwhile = fn(&Folder) -> Exchanging;
 
 /// An attack that was tried, and what came of it.
 pub struct Attempt {
@@ -143,12 +146,21 @@ fn host(component: &[u8], limits: &str, product: &Product) -> Folder {
 
 impl Attempt {
     /// Lets it attack, and looks at what must be so after every attack.
-    pub fn of(attack: &Attack, component: &[u8], limits: &str, command: &str) -> Self {
+    pub fn of(attack: &Attack, component: &[u8], limits: &str, command: &str, meanwhile: Option<Meanwhile>) -> Self {
         let product = Product::start();
         let host = host(component, limits, &product);
-        let before = everything(&host.at("srv"));
+        let exchanging = meanwhile.map(|begin| begin(&host));
+        // Inside of a tree that others work on too, this one may have left something.
+        let own = exchanging.is_some().then(|| host.at("srv/app"));
+        let kept = || {
+            let mut kept = everything(&host.at("srv"));
+            kept.retain(|path, _| own.as_ref().is_none_or(|own| !Path::new(path).starts_with(own)));
+            kept
+        };
+        let before = kept();
         let ended = backout(host.path(), &[command, "package", "--yes"], PATIENCE);
-        assert_eq!(everything(&host.at("srv")), before, "something was changed: {ended:#?}");
+        drop(exchanging);
+        assert_eq!(kept(), before, "something was changed: {ended:#?}");
         assert!(!product.other_was_asked(), "another host was asked");
         attack.judge(ended.code, &host.plain(&ended.text));
         let control = |c: char| c.is_control() && c != '\n';
