@@ -26,6 +26,7 @@ macro_rules! attacks { ($($name:ident, $by:literal, $exit:literal, $says:literal
 }; }
 
 const ONE_SECOND_OF_CPU: &str = "memory = \"64MiB\"\ncpu = \"1s\"\ntime = \"60s\"";
+const ONE_SECOND_OF_COMPILING: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"60s\"\ncompile = \"1s\"";
 const TWO_SECONDS: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"2s\"";
 const THOUSAND_CALLS: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"60s\"\nhost-calls = 1000";
 
@@ -203,6 +204,11 @@ attacks! {
     write_markup, "what a script says is no markup", 3,
         "✗ refused, nothing was changed: prepare/attack: x # owned | a | b | <script>…",
         and no_markup_in_the_report;
+    function_of_a_million_operations, "limit `compile`", 3,
+        "error: the script cannot be compiled: that takes more than 1s of processor time (`compile` in the site's `[limits]`)",
+        with ONE_SECOND_OF_COMPILING;
+    function_of_two_million_operations, "2 GiB of memory for the compiler", 3,
+        "error: the script cannot be compiled: that takes more than 2048 MiB of memory";
 }
 
 /// How Rust comes from a panic to its trap is of no use to anybody.

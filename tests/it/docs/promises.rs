@@ -89,6 +89,7 @@ fn the_limits_are_those_of_the_code() {
         ("script", bytes(MAX_SCRIPT)),
         ("a payload file", bytes(MAX_PAYLOAD)),
         ("steps of a phase", n(limits.steps)),
+        ("steps that run at once", n(limits.steps_at_once)),
         ("site file, manifest", bytes(MAX_FILE)),
         ("a file read or written by a script", bytes(tree::MAX_FILE as u64)),
         ("entries of a folder that it lists", n(tree::MAX_ENTRIES)),
