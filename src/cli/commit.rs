@@ -29,31 +29,35 @@ impl Args {
             let points = lead.points()?;
             let newest = points.iter().rfind(|p| match self.run {
                 Some(run) => p.run == run,
-                None => p.state != State::Committed,
+                None => p.copies().next().is_some(),
             });
-            let Some(newest) = newest else {
+            let Some(newest) = newest.filter(|point| point.copies().next().is_some()) else {
                 return Err(Refused::new("there is no restore point to commit").into());
             };
-            if !lead.in_order(newest)? {
+            // What a commit that was cut off has left is no way out of anything.
+            if newest.state != State::Committed && !lead.in_order(newest)? {
                 let why = format!("run {} did not come to a good end; its copies are the way out", newest.last.0);
                 return Err(Refused::new(why).hint("finish with `backout rollback` first").into());
             }
             let freed: Vec<Point> = points
                 .iter()
-                .filter(|p| p.package == newest.package && p.run <= newest.run && p.state != State::Committed)
+                .filter(|p| p.package == newest.package && p.run <= newest.run && p.copies().next().is_some())
                 .cloned()
                 .collect();
-            let bytes = freed.iter().map(Point::bytes).fold(0, u64::saturating_add);
-            let lost = freed.iter().flat_map(|p| p.aside.values()).flat_map(|a| &a.lost);
-            let aside = lost.map(|l| l.rows).fold(0, u64::saturating_add);
-            ui::say(&format!(
-                "{} of {}: {} is kept for good; the way back to {} ends. Copies: {}.",
-                if freed.len() == 1 { "1 restore point".to_owned() } else { format!("{} restore points", freed.len()) },
-                newest.package,
-                if newest.state == State::Restored { &newest.from_version } else { &newest.to_version },
-                if newest.state == State::Restored { &newest.to_version } else { &newest.from_version },
-                text::bytes(bytes),
-            ));
+            let bytes = text::bytes(freed.iter().map(Point::bytes).fold(0, u64::saturating_add));
+            let points = match freed.len() {
+                1 => "1 restore point".to_owned(),
+                count => format!("{count} restore points"),
+            };
+            let (from, to) = (&newest.from_version, &newest.to_version);
+            let what = match newest.state {
+                State::Ready => format!(": {to} is kept for good; the way back to {from} ends"),
+                State::Restored => format!(": {from} is kept for good; the way back to {to} ends"),
+                State::Committed => ", left by a commit that was cut off".to_owned(),
+            };
+            ui::say(&format!("{points} of {}{what}. Copies: {bytes}.", newest.package));
+            let aside = freed.iter().flat_map(|p| p.aside.iter().filter(|(resource, _)| !p.freed.contains(resource)));
+            let aside = aside.flat_map(|(_, aside)| &aside.lost).map(|l| l.rows).fold(0, u64::saturating_add);
             if aside > 0 {
                 ui::say(&format!("{aside} rows that were set aside go with them."));
             }

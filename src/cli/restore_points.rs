@@ -22,7 +22,7 @@ impl Args {
             Some(reader) => restore_point::points(&reader.since(0)?),
             None => Vec::new(),
         };
-        points.retain(|point| self.all || point.state != State::Committed);
+        points.retain(|point| self.all || point.copies().next().is_some());
         points.reverse();
         if global.json {
             ui::json(&points.iter().map(View::of).collect::<Vec<_>>())?;
@@ -59,10 +59,13 @@ fn table(points: &[Point], now: i64) -> String {
         let state = match point.state {
             State::Ready => "ready",
             State::Restored => "restored",
+            State::Committed if point.copies().next().is_some() => "freed in part",
             State::Committed => "freed",
         };
         let yes = |yes: bool| if yes { "yes" } else { "NO" }.to_owned();
-        let copies = point.restore_point.snapshots.keys().map(|id| text::resource(&id.to_string()));
+        let gone = point.copies().next().is_none();
+        let copies = point.restore_point.snapshots.keys().filter(|id| gone || !point.freed.contains(id));
+        let copies = copies.map(|id| text::resource(&id.to_string()));
         rows.push(vec![
             point.run.to_string(),
             format!("{}, {} ago", moment::local(point.at), text::duration(age)),
@@ -76,8 +79,8 @@ fn table(points: &[Point], now: i64) -> String {
         ]);
     }
     let mut table = columns(&rows);
-    for point in points.iter().filter(|p| p.state != State::Committed) {
-        for (resource, aside) in &point.aside {
+    for point in points {
+        for (resource, aside) in point.aside.iter().filter(|(resource, _)| !point.freed.contains(resource)) {
             let Some(place) = &aside.aside else { continue };
             let resource = text::resource(&resource.to_string());
             table += &format!("\nrun {}: what was live in {resource} is kept at {}", point.run, text::line(place, 400));

@@ -185,7 +185,7 @@ impl Run {
         let gate = self.host_gate("commit");
         let mut freed = Vec::new();
         for point in points {
-            for (resource, snapshot) in &point.restore_point.snapshots {
+            for (resource, snapshot) in point.copies() {
                 let (label, snapshot) = (resource.name.clone(), Some(snapshot.clone()));
                 let bytes = match resource.kind.as_str() {
                     "tree" => {

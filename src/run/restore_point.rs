@@ -20,7 +20,7 @@ pub enum State {
     Ready,
     /// Its copies have become live; what was live before is kept aside.
     Restored,
-    /// Its copies were freed.
+    /// Its copies were freed, or are being freed: it is no way back any more.
     Committed,
 }
 
@@ -39,6 +39,8 @@ pub struct Point {
     pub restore_point: RestorePoint,
     /// What was live before a restore, by resource: the place where it is kept.
     pub aside: BTreeMap<ResourceId, Restored>,
+    /// Resources whose copies were freed. A commit that was cut off has left the others.
+    pub freed: BTreeSet<ResourceId>,
     /// `phase/step` of the upgrade, as far as it came.
     pub completed: BTreeSet<String>,
     #[serde(skip)]
@@ -65,8 +67,12 @@ impl Point {
             disturbances: 0,
         }
     }
+    /// Copies that are still there.
+    pub fn copies(&self) -> impl Iterator<Item = (&ResourceId, &Snapshot)> {
+        self.restore_point.snapshots.iter().filter(|(resource, _)| !self.freed.contains(resource))
+    }
     pub fn bytes(&self) -> u64 {
-        self.restore_point.snapshots.values().map(|s| s.bytes).fold(0, u64::saturating_add)
+        self.copies().map(|(_, snapshot)| snapshot.bytes).fold(0, u64::saturating_add)
     }
     pub fn proven(&self) -> bool {
         !self.restore_point.snapshots.is_empty() && self.restore_point.snapshots.values().all(|s| s.proven)
@@ -175,6 +181,7 @@ impl Fold {
                     state: State::Ready,
                     restore_point: RestorePoint { run, ..RestorePoint::default() },
                     aside: BTreeMap::new(),
+                    freed: BTreeSet::new(),
                     completed: BTreeSet::new(),
                     store: BTreeMap::new(),
                     marks: BTreeMap::new(),
@@ -195,6 +202,15 @@ impl Fold {
 
     fn done(&mut self, recorded: &Recorded, request: &Request, value: &Value) {
         let Ok(resource) = ResourceId::try_from(request.resource.clone()) else { return };
+        if request.operation == "backup.discard" {
+            let freed = request.request.get("snapshot").and_then(output::<Snapshot>);
+            for point in self.points.values_mut() {
+                let copy = point.restore_point.snapshots.get(&resource);
+                if copy.is_some_and(|copy| freed.as_ref().is_some_and(|freed| freed.id == copy.id)) {
+                    point.freed.insert(resource.clone());
+                }
+            }
+        }
         let Some(point) = self.point(recorded.run) else { return };
         let kept = &mut point.restore_point;
         match request.operation.as_str() {
@@ -384,7 +400,12 @@ mod tests {
         told.run(2, "commit", 1);
         told.did(2, "backup.discard", "tree:app", &[], snapshot("1-app"));
         told.0.pop();
-        assert_eq!(points(&told.0)[0].state, State::Committed);
+        let point = points(&told.0).remove(0);
+        assert_eq!((point.state, point.copies().count()), (State::Committed, 2), "nobody knows whether it was freed");
+        told.did(3, "backup.discard", "tree:app", &[], snapshot("1-app"));
+        let point = points(&told.0).remove(0);
+        let left: Vec<String> = point.copies().map(|(resource, _)| resource.to_string()).collect();
+        assert_eq!((point.state, left), (State::Committed, vec!["database:orders".to_owned()]));
     }
 
     #[test]

@@ -6,9 +6,9 @@ use crate::support::{
 };
 use backout::{
     cli::demo::releases::Version,
-    journal::{Entry, Reader, Recorded},
+    journal::{Entry, Header, Journal, Place, Reader, Recorded, Request},
 };
-use std::{fs, path::Path, process::Child, time::Instant};
+use std::{fs, path::Path, process::Child, sync::Arc, time::Instant};
 
 /// Each of two steps began before the other ended.
 #[track_caller]
@@ -85,6 +85,51 @@ fn commit_frees_the_copies_and_ends_the_way_back() {
     let orders_go_on = shop.proof().differences(&upgraded);
     assert!(orders_go_on.iter().all(|line| !line.contains("app") && !line.contains("config")), "{orders_go_on:?}");
     assert_eq!(shop.version().as_deref(), Some("2.0.1"));
+}
+
+/// What a kill between two copies leaves in journal and folders.
+#[test]
+fn a_commit_that_was_cut_off_is_finished_by_the_next() {
+    let shop = Shop::running(Version::V2Good);
+    shop.expect(0, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
+    let journal = shop.folder.path("state/journal.db");
+    let mut copies = Vec::new();
+    for recorded in Reader::open(&journal).unwrap().entries(1).unwrap() {
+        match recorded.entry {
+            Entry::Intent(request) if request.operation == "backup.refresh" => copies.push(request),
+            _ => {}
+        }
+    }
+    let [first, second, _] = copies.as_slice() else { panic!("{copies:#?}") };
+    let header =
+        Header { command: "commit".into(), package: "acme/shop".into(), restore_point: 1, ..Header::default() };
+    let (cut_off, run) = Journal::begin(&journal, header, Arc::new(|_| ())).unwrap();
+    let place = Place::new("commit", false, "", 1);
+    let write = async {
+        for (copy, seq) in [(first, 1), (second, 2)] {
+            let discard = Request { operation: "backup.discard".into(), changes: Vec::new(), ..copy.clone() };
+            cut_off.append(run, &place, seq, Entry::Intent(discard)).await.unwrap();
+            if seq == 1 {
+                let freed = Entry::Outcome { result: Ok(1.into()), millis: 1 };
+                cut_off.append(run, &place, seq, freed).await.unwrap();
+            }
+        }
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(write);
+    drop(cut_off);
+    shop.expect(3, &["rollback", "--yes"]);
+    let said = shop.expect(0, &["restore-points"]);
+    assert!(said.contains("freed in part"), "{said}");
+    let said = shop.expect(0, &["commit", "--yes"]);
+    assert!(said.contains("1 restore point of acme/shop, left by a commit that was cut off."), "{said}");
+    // The journal says of one copy that it was freed already; the other two are gone now.
+    assert_eq!(shop.copies().len(), 1, "{:?}", shop.copies());
+    let said = shop.expect(0, &["restore-points"]);
+    assert!(said.contains("there is no restore point"), "{said}");
+    for arguments in [&["commit", "--yes"][..], &["commit", "1", "--yes"]] {
+        let said = shop.expect(3, arguments);
+        assert!(said.contains("there is no restore point to commit"), "{said}");
+    }
 }
 
 #[test]
