@@ -135,6 +135,8 @@ fn next(report: &Report) -> Vec<Todo> {
         Some(ending) if ending.outcome == "in-doubt" => {
             todo(format!("find out what nobody could say: {}", text::line(&ending.message, 600)), None);
         }
+        // Whoever stopped it knows why.
+        Some(ending) if ending.message.ends_with(": cancelled") => {}
         Some(ending) => todo(format!("remove the cause: {}", text::line(&ending.message, 600)), None),
     }
     if report.copies.iter().any(|c| c.changed && !c.freed && !c.restored)

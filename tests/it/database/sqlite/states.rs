@@ -17,6 +17,8 @@ macro_rules! in_both_modes {
 in_both_modes! {
     a_fence_moves_the_very_file_and_gives_it_back
     a_killed_writer_is_recovered_before_anything_is_moved
+    what_a_killed_writer_left_is_in_the_copy_or_waits_for_the_product
+    a_wal_that_somebody_deleted_is_damage_or_was_not_needed
     a_damaged_source_is_never_proven
     a_copy_is_dressed_like_the_database
     a_torn_refresh_is_not_proven
@@ -76,6 +78,52 @@ async fn a_killed_writer_is_recovered_before_anything_is_moved(shop: Shop) {
     assert_eq!(shop.ask("SELECT count(*) FROM log"), ["4"]);
     assert_eq!(shop.ask("PRAGMA integrity_check"), ["ok"]);
     assert_eq!(ask_file(Path::new(&restored.aside.unwrap()), "SELECT count(*) FROM log"), ["5"]);
+}
+
+/// A WAL that nobody has taken in is read; a hot journal only who may write can play back.
+async fn what_a_killed_writer_left_is_in_the_copy_or_waits_for_the_product(shop: Shop) {
+    let access = shop.access(true);
+    let before = take(&access).await;
+    kill_while_writing(&shop);
+    if shop.mode == "delete" {
+        let left = (std::fs::read(shop.path()).unwrap(), std::fs::read(shop.side("-journal")).unwrap());
+        let message = refused(&shop, FailureKind::Unavailable, changes(&access).take("8-shop", &call()).await);
+        assert!(message.contains("the product has to open the database once"), "{message}");
+        assert!(!shop.home().join("8-shop").exists());
+        assert!(left == (std::fs::read(shop.path()).unwrap(), std::fs::read(shop.side("-journal")).unwrap()));
+        assert_eq!(shop.ask("SELECT count(*) FROM log"), ["4"]);
+    }
+    let snapshot = changes(&access).take("8-shop", &call()).await.unwrap();
+    assert_eq!(snapshot.fingerprint.differences(&before.fingerprint), ["log has 4, had 3"]);
+    looks(&access).inspect(&snapshot, &call()).await.unwrap();
+    assert_eq!(shop.ask("SELECT count(*) FROM log"), ["4"]);
+    assert_eq!(shop.ask("PRAGMA integrity_check"), ["ok"]);
+}
+
+/// Without the WAL, the file holds what was taken in before; when that was in the middle, it is damaged.
+async fn a_wal_that_somebody_deleted_is_damage_or_was_not_needed(shop: Shop) {
+    let access = shop.access(true);
+    let then = std::fs::read(shop.path()).unwrap();
+    let before = take(&access).await;
+    kill_while_writing(&shop);
+    let side = shop.side(if shop.mode == "wal" { "-wal" } else { "-journal" });
+    std::fs::remove_file(side).unwrap();
+    let result = changes(&access).take("8-shop", &call()).await;
+    match (shop.mode, result) {
+        ("wal", result) => assert_eq!(result.unwrap().fingerprint, before.fingerprint),
+        // As much of the write as had come to the file stays in it.
+        (_, Ok(snapshot)) => assert_ne!(snapshot.fingerprint, before.fingerprint),
+        (_, Err(failure)) => assert_eq!(failure.kind, FailureKind::Unproven, "{failure}"),
+    }
+    // Half of what a checkpoint would have written.
+    shop.sql("CREATE TABLE more (x); INSERT INTO more SELECT randomblob(4000) FROM orders; DROP TABLE items; VACUUM");
+    shop.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    let now = std::fs::read(shop.path()).unwrap();
+    let torn: Vec<u8> = then.iter().take(then.len() / 2).chain(now.iter().skip(then.len() / 2)).copied().collect();
+    std::fs::write(shop.path(), &torn).unwrap();
+    refused(&shop, FailureKind::Unproven, changes(&access).take("9-shop", &call()).await);
+    assert!(std::fs::read(shop.path()).unwrap() == torn, "it is not Backout's to mend");
+    assert!(!shop.home().join("9-shop").exists());
 }
 
 async fn a_damaged_source_is_never_proven(shop: Shop) {

@@ -103,6 +103,13 @@ pub fn full(error: &Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
+fn extended(error: &Error) -> Option<i32> {
+    match error {
+        Error::SqliteFailure(error, _) => Some(error.extended_code),
+        _ => None,
+    }
+}
+
 /// In words that name no path.
 pub fn told(error: Error) -> Failure {
     let words = match &error {
@@ -118,6 +125,10 @@ pub fn told(error: Error) -> Failure {
             Failure::failed(format!("the database is damaged: {words}"))
         }
         Some(ErrorCode::OperationInterrupted) => Failure::timed_out("its time is over, or the run was stopped"),
+        // What looks may not play back a journal, and leaves it as it is.
+        Some(ErrorCode::ReadOnly) if extended(&error) == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK) => {
+            Failure::unavailable("somebody was cut off in the middle of a write: the product has to open the database once")
+        }
         // Where a file has no room for what SQLite keeps beside it, this is all that it says.
         Some(ErrorCode::SystemIoFailure) => room::perhaps_none(words),
         Some(ErrorCode::DiskFull) => room::none("there is no room left on the disk"),
