@@ -17,15 +17,15 @@ pub struct Need {
 /// Whether there is room for it, when `given_back` is free by then.
 pub fn check(what: &str, need: Need, given_back: Need, folder: impl AsFd) -> Result<(), Failure> {
     let disk = rustix::fs::fstatvfs(folder).map_err(|e| Failure::failed(format!("cannot ask for free space: {e}")))?;
-    let bytes = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(given_back.bytes);
-    let needed = need.bytes.saturating_add(SPARE);
-    if need.bytes > given_back.bytes && bytes < needed {
-        return Err(none(format!("{what} needs {}, {} are free", size(needed), size(bytes))));
+    let (bytes, files) = (need.bytes.saturating_sub(given_back.bytes), need.files.saturating_sub(given_back.files));
+    let (needed, free) = (bytes.saturating_add(SPARE), disk.f_bavail.saturating_mul(disk.f_frsize));
+    if bytes > 0 && free < needed {
+        return Err(none(format!("{what} needs {}, {} are free", size(needed), size(free))));
     }
     // Some file systems make them as they need them, and count none.
-    let files = disk.f_favail.saturating_add(given_back.files);
-    if disk.f_files > 0 && files < need.files {
-        return Err(none(format!("{what} needs {} more files and folders, the disk takes {files}", need.files)));
+    if disk.f_files > 0 && disk.f_favail < files {
+        let left = disk.f_favail;
+        return Err(none(format!("{what} needs {files} more files and folders, the disk takes {left}")));
     }
     Ok(())
 }

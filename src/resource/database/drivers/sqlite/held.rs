@@ -1,6 +1,6 @@
 //! A database file that nobody else can read or write for a while, and beside which nothing is left that belongs to it.
 use super::{
-    connection::{self, busy, damaged, full, told},
+    connection::{self, busy, damaged, full, number, told},
     files,
     places::{SIDES, beside},
 };
@@ -44,8 +44,10 @@ pub fn hold(path: &Path, call: &CallCtx) -> Result<Hold, Failure> {
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         if mode == "wal" {
             // Beginning what cannot be ended would only take the last room from the product.
-            let wal = beside(path, "-wal").metadata().map_or(0, |file| file.len());
-            if wal > room::left(path) {
+            let pages = connection.pragma_query_value(None, "page_count", number)?;
+            let size = pages * connection.pragma_query_value(None, "page_size", number)?;
+            let now = path.metadata().map_or(0, |file| file.len());
+            if size > now && size - now > room::left(path) {
                 let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
                 return Ok((connection, Some(Error::SqliteFailure(full, None))));
             }
