@@ -155,6 +155,7 @@ impl Board {
             ("", ..) => String::new(),
             (package, "", "") => package.to_owned(),
             (package, "", to) => format!("{package} {to}"),
+            (package, from, to) if header.command == "rollback" => format!("{package} {to} → {from}"),
             (package, from, to) => format!("{package} {from} → {to}"),
         };
         let what = format!("{} {package}", header.command);
