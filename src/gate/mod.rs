@@ -52,6 +52,8 @@ pub struct Quota {
     pub store_bytes: u64,
     /// What its calls and their answers may add to the journal.
     pub journal_bytes: u64,
+    /// What all steps of a phase together may add to it; what an upgrade has used up is not missing in its rollback.
+    pub journal_bytes_of_phase: u64,
     pub wall: Duration,
 }
 impl Default for Quota {
@@ -61,6 +63,7 @@ impl Default for Quota {
             log_bytes: 1 << 20,
             store_bytes: 1 << 20,
             journal_bytes: 64 << 20,
+            journal_bytes_of_phase: 512 << 20,
             wall: Duration::from_secs(4 * 3600),
         }
     }
@@ -81,6 +84,8 @@ pub struct Gate {
     calls: AtomicU32,
     log: AtomicU64,
     written: AtomicU64,
+    /// Bytes of the whole phase, whose gates share it.
+    pub written_in_phase: Arc<AtomicU64>,
     last_warning: Mutex<Option<String>>,
     last_hint: Mutex<Option<Failure>>,
 }
@@ -99,6 +104,7 @@ impl Gate {
             calls: AtomicU32::new(0),
             log: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            written_in_phase: Arc::default(),
             last_warning: Mutex::new(None),
             last_hint: Mutex::new(None),
         }
@@ -117,6 +123,12 @@ impl Gate {
     fn count_written(&self, bytes: u64) -> Result<(), Stop> {
         if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes > self.quota.journal_bytes {
             return Err(Stop::Limit { what: "bytes in the journal in one step", limit: self.quota.journal_bytes });
+        }
+        if self.written_in_phase.fetch_add(bytes, Ordering::Relaxed) + bytes > self.quota.journal_bytes_of_phase {
+            return Err(Stop::Limit {
+                what: "bytes in the journal in one phase",
+                limit: self.quota.journal_bytes_of_phase,
+            });
         }
         Ok(())
     }

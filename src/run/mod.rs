@@ -18,8 +18,12 @@ use crate::{
     session::{Limits, Script, Work},
 };
 use std::{
+    collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +66,9 @@ struct Inner {
     events: Events,
     cancel: CancellationToken,
     /// Each plan is a call of its own, with operations of its own.
-    plans: std::sync::atomic::AtomicU32,
+    plans: AtomicU32,
+    /// Bytes that the script's calls have added to the journal, by phase, and by whether it follows a rollback.
+    written: Mutex<BTreeMap<(String, bool), Arc<AtomicU64>>>,
     _locks: Locks,
 }
 
@@ -96,7 +102,8 @@ impl Run {
             limits: setup.limits,
             events: setup.events,
             cancel: setup.cancel,
-            plans: std::sync::atomic::AtomicU32::new(0),
+            plans: AtomicU32::new(0),
+            written: Mutex::default(),
             _locks: locks,
         })))
     }
@@ -130,6 +137,9 @@ impl Run {
     fn work(&self, place: Place) -> Work {
         let mut gate = self.gate(place, self.0.cancel.clone());
         gate.quota = self.0.limits.quota;
+        let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.written_in_phase = written.entry((gate.place.phase.clone(), gate.place.rolled_back)).or_default().clone();
+        drop(written);
         gate.until = Some(std::time::Instant::now() + gate.quota.wall);
         Work { gate, resources: self.0.resources.clone(), limits: self.0.limits, seed: self.0.header.seed }
     }

@@ -186,12 +186,12 @@ attacks! {
     query_without_end, "limit `time`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 2 seconds of wall time in one step (failed)",
         with TWO_SECONDS;
-    query_of_one_slow_function, "limit `time`; the function goes on until the command ends", 3,
+    query_of_slow_functions, "limit `time`, between two of them", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 2 seconds of wall time in one step (failed)",
         with TWO_SECONDS;
     query_of_endless_rows, "1,000 rows", 3,
         "✗ refused, nothing was changed: prepare/attack: rows: Kind::Invalid: the answer has more than 1000 rows or 1048576 bytes (failed)";
-    query_of_huge_values, "16 MiB for a value, 1 MiB for an answer", 3,
+    query_of_huge_values, "1 MiB for a value, and for an answer", 3,
         "✗ refused, nothing was changed: prepare/attack: zeroes: Kind::Invalid: a statement or value is too big ¦ …",
         and |a| a.answered(6, "Invalid");
     probe_other_hosts, "paths stay below the site's address", 3,
@@ -245,11 +245,20 @@ fn refused_before_anybody_was_asked(attempt: &Attempt) {
 fn told_nothing(attempt: &Attempt) {
     attempt.answered(8, "Denied");
     let answers = attempt.answers();
+    let denied = attempt.report["denied"].as_array().unwrap().iter().map(|denied| {
+        let mut denied = denied.as_object().unwrap().clone();
+        denied.remove("at").unwrap();
+        serde_json::to_string(&denied).unwrap()
+    });
+    let denied: Vec<String> = denied.collect();
+    let reported =
+        |label: &str| denied.iter().find(|d| d.contains(&format!("\"{label}\""))).unwrap().replace(label, "…");
     for (kind, there, not_there) in
         [("service", "shop", "nobody"), ("tree", "data", "date"), ("tool", "migrate", "emigrate")]
     {
         let (here, elsewhere) = (&answers[&format!("a {kind} of the site")], &answers[&format!("no {kind} at all")]);
         assert_eq!(here.replace(&format!("`{there}`"), "…"), elsewhere.replace(&format!("`{not_there}`"), "…"));
+        assert_eq!(reported(there), reported(not_there));
     }
 }
 

@@ -2,6 +2,7 @@
 //! what it tries, and a row of a table that says what stops it and what people see. The tables make `docs/attacks.md`.
 mod guests;
 mod host;
+mod journal;
 mod race;
 
 use expect_test::expect_file;

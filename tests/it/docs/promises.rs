@@ -81,6 +81,7 @@ fn the_limits_are_those_of_the_code() {
         ("log and report", bytes(quota.log_bytes)),
         ("store", bytes(quota.store_bytes)),
         ("what its calls and their answers add to the journal", bytes(quota.journal_bytes)),
+        ("the same of all steps of a phase", bytes(quota.journal_bytes_of_phase)),
         ("what one call may carry", bytes(limits.call_bytes as u64)),
         ("open resources of WASI", n(limits.handles)),
         ("seconds that one call may ask to wait", number(MAX_TIME.into())),

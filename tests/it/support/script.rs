@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 pub struct Script {
     dir: tempfile::TempDir,
-    gate: Gate,
+    pub gate: Gate,
     pub resources: Resources,
     pub memory: Arc<Mutex<Memory>>,
     pub cancel: CancellationToken,

@@ -9,10 +9,10 @@ export!(Script);
 impl Attack for Script {
     fn run(_: &str) -> Result {
         // In `swap/` lies a file of the same name in the tree and outside, and `outside` lies only there.
-        let calls: [(&str, fn() -> Result); 7] = [
+        let calls: [(&str, Call); 7] = [
             ("read a file", || files::read("app", "note").and_then(seen)),
             ("read in a folder", || files::read("app", "swap/note").and_then(seen)),
-            ("list a folder", || files::list("app", "swap").and_then(|list| seen(format!("{list:?}").into()))),
+            ("list a folder", || files::list("app", "swap").and_then(listed)),
             ("read outside", || files::read("app", "swap/outside").and_then(|_| fail("GOT THROUGH"))),
             ("write in a folder", || files::write("app", "swap/owned", b"owned")),
             ("link in a folder", || files::link("app", "swap/link", "note")),
@@ -34,6 +34,16 @@ impl Attack for Script {
         }
         log::info(&format!("{counts:?}"));
         fail("never got out")
+    }
+}
+
+type Call = fn() -> Result;
+
+/// The folder outside has an entry `outside`.
+fn listed(entries: Vec<files::Entry>) -> Result {
+    match entries.iter().any(|entry| entry.name == "outside") {
+        true => fail("GOT THROUGH"),
+        false => Ok(()),
     }
 }
 

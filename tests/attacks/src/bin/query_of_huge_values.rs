@@ -19,7 +19,7 @@ impl Attack for Script {
                     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) SELECT group_concat(hex(zeroblob(10000))) FROM n",
                 ),
             ),
-            ("as large as may be", query("SELECT hex(zeroblob(8000000))")),
+            ("as large as may be", query("SELECT hex(zeroblob(524288))")),
         ])
     }
 }

@@ -19,8 +19,10 @@ use std::{os::unix::fs::MetadataExt, time::Instant};
 
 const MAX_SQL: usize = 64 << 10;
 const MAX_SCRIPT: usize = 1 << 20;
-/// Of one value or row, also of those that a statement makes on its way.
-const MAX_VALUE: i32 = 16 << 20;
+/// Of one value, also of those that a statement makes on its way. Nothing interrupts a function of SQL, and what some take grows
+/// with the square of this; so what can never be an answer is not looked at.
+const MAX_VALUE: i32 = 1 << 20;
+const MAX_WRITTEN_VALUE: i32 = 16 << 20;
 
 /// That look, with any argument.
 const LOOKING: [&str; 10] = [
@@ -36,7 +38,7 @@ const SETTINGS: [&str; 9] = [
 pub fn query(places: &Places, sql: &str, call: &CallCtx) -> Result<Vec<Vec<String>>, Failure> {
     limit_length(sql, MAX_SQL)?;
     let connection = connection::looking(&places.live()?.path, call).map_err(told)?;
-    bound(&connection)?;
+    bound(&connection, MAX_VALUE)?;
     connection.authorizer(Some(may_look)).map_err(told)?;
     let mut statements = Batch::new(&connection, sql);
     let mut statement = statements.next().map_err(told)?.ok_or_else(|| Failure::invalid("there is no statement"))?;
@@ -74,7 +76,7 @@ fn text(value: ValueRef<'_>) -> String {
 pub fn execute(places: &Places, sql: &str, call: &CallCtx) -> Result<u64, Failure> {
     limit_length(sql, MAX_SCRIPT)?;
     let connection = connection::writing(&places.live()?.path, call).map_err(told)?;
-    bound(&connection)?;
+    bound(&connection, MAX_WRITTEN_VALUE)?;
     let before = connection.total_changes();
     connection.execute_batch("BEGIN IMMEDIATE").map_err(told)?;
     connection.authorizer(Some(may_write)).map_err(told)?;
@@ -106,9 +108,9 @@ fn limit_length(sql: &str, most: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-fn bound(connection: &Connection) -> Result<(), Failure> {
+fn bound(connection: &Connection, value: i32) -> Result<(), Failure> {
     let limits = [
-        (Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE),
+        (Limit::SQLITE_LIMIT_LENGTH, value),
         (Limit::SQLITE_LIMIT_ATTACHED, 0),
         (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, 200),
