@@ -1,12 +1,17 @@
 //! The disks of the product are full while copies are made, brought up to date, exchanged.
 use super::*;
-use crate::support::bench::kill;
+use crate::support::{
+    bench::{PATIENCE, kill},
+    call::call,
+};
+use backout::resource::database::{Driver, Section, drivers};
 use std::{os::unix::fs::MetadataExt, thread, time::Duration};
 
 on_small_disks! {
     what_does_not_fit_is_refused_before_anything_is_copied
     a_disk_fills_up_while_a_copy_is_made
     a_payload_does_not_fit
+    a_fence_needs_room_to_be_raised_and_none_to_be_lifted
     a_database_has_outgrown_its_disk_when_its_copy_is_brought_up_to_date
     an_upgrade_that_has_filled_the_disk_is_taken_back_on_it
     a_disk_that_can_only_be_read_stops_a_rollback_before_anything_is_exchanged
@@ -100,6 +105,44 @@ fn a_payload_does_not_fit() {
     host.shop.expect(0, &["upgrade", "--yes", &host.package()]);
     host.shop.expect(0, &["rollback", "--yes"]);
     host.shop.is_as(&host.before);
+}
+
+fn a_fence_needs_room_to_be_raised_and_none_to_be_lifted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, runtime) = (folder.path().join("data"), tokio::runtime::Runtime::new().unwrap());
+    let disk = Disk::under(&data, "size=4m");
+    let path = data.join("shop.db");
+    let sql = "PRAGMA journal_mode = wal; CREATE TABLE orders (note); INSERT INTO orders VALUES ('kept')";
+    rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    let section =
+        Section { driver: Driver::Sqlite { path: path.clone() }, keep_aside: Duration::ZERO, exclusive: true };
+    let access = drivers::open("shop", &section);
+    let fence = || runtime.block_on(access.mutator.fence(Duration::ZERO, &call("test/fence", PATIENCE)));
+    let names =
+        || fs::read_dir(&data).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+
+    disk.fill(0);
+    let failure = fence().unwrap_err();
+    assert!(failure.message.contains("there is no room left"), "{failure}");
+    assert!(failure.hint.as_ref().unwrap().contains(data.to_str().unwrap()), "{failure}");
+    assert!(path.is_file());
+    disk.free();
+    assert_eq!(names(), ["shop.db"], "half a fence is left");
+    fence().unwrap();
+    assert!(path.is_dir());
+    // Written behind the fence, and not taken in: there is no room for it.
+    let behind = data.join(".backout/shop/live/shop.db");
+    let script = "import os, sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+                  c.execute('PRAGMA wal_autocheckpoint = 0')\n\
+                  c.execute('INSERT INTO orders VALUES (randomblob(1000000))')\nos.kill(os.getpid(), 9)";
+    std::process::Command::new("python3").args(["-I", "-S", "-c", script]).arg(behind).status().unwrap();
+    disk.fill(0);
+    runtime.block_on(access.mutator.unfence(&call("test/unfence", PATIENCE))).unwrap();
+    assert!(path.is_file());
+    disk.free();
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let count: i64 = database.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 2, "what was written behind the fence came back with it");
 }
 
 fn a_database_has_outgrown_its_disk_when_its_copy_is_brought_up_to_date() {

@@ -28,7 +28,13 @@ fn no_run_begins_without_room_for_it() {
         println!("{room}: {said}");
         host.shop.is_as(&host.before);
     }
+    // Where compiled scripts have no room: they are kept for the speed of the next start alone.
+    let cache = host.shop.folder.path("state/cache");
+    let full = Disk::under(&cache, "size=64k");
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
     host.shop.expect(0, &["prepare", "--yes", &host.package()]);
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 0);
+    drop(full);
     host.shop.expect(0, &["commit", "--yes"]);
     host.untouched();
 }

@@ -52,10 +52,11 @@ pub fn raise(places: &Places, within: Duration, call: &CallCtx) -> Result<(), Fa
     }
     let path = places.path();
     let behind = places.make_behind()?;
-    make_cover(&behind)?;
-    let raised = wait(until, call, || {
-        let holders = held_by(&path)?;
-        if holders.is_empty() { try_raise(&path, &behind, call) } else { Ok(Attempt::Held(names(&holders))) }
+    let raised = make_cover(&behind).and_then(|()| {
+        wait(until, call, || {
+            let holders = held_by(&path)?;
+            if holders.is_empty() { try_raise(&path, &behind, call) } else { Ok(Attempt::Held(names(&holders))) }
+        })
     });
     if raised.is_err() {
         remove_cover(&behind)?;
