@@ -19,7 +19,7 @@ use toml::{
 pub const MAX_FILE: u64 = 1 << 20;
 
 /// The most that a table or a list may hold. What looks at every two of them stays quick.
-const MAX_ENTRIES: usize = 1000;
+pub const MAX_ENTRIES: usize = 1000;
 
 /// Beyond this many mistakes nothing more is told.
 const MAX_MISTAKES: usize = 1000;
@@ -89,11 +89,15 @@ fn slips(source: &Arc<Source>, errors: Vec<toml::de::Error>) -> Vec<Mistake> {
         slips.push((span, mistake));
     }
     slips.sort_by_key(|(span, _)| span.start);
-    let one_line = |a: &Range<usize>, b: &Range<usize>| {
-        let between = source.text().get(a.start..b.start).unwrap_or_default();
-        !between.contains('\n')
+    let one_slip = |earlier: &(Range<usize>, Mistake), later: &(Range<usize>, Mistake)| {
+        let text = source.text();
+        let between = text.get(earlier.0.start..later.0.start).unwrap_or_default();
+        // What stands in a section that is there twice is there twice too.
+        let line = text.get(..earlier.0.start).unwrap_or_default().rsplit('\n').next().unwrap_or_default();
+        let section = line.trim_start().starts_with('[') && earlier.1.message == later.1.message;
+        !between.contains('\n') || section && !between.contains("\n[")
     };
-    slips.dedup_by(|later, earlier| one_line(&earlier.0, &later.0));
+    slips.dedup_by(|later, earlier| one_slip(earlier, later));
     slips.into_iter().take(MAX_SLIPS).map(|(_, mistake)| mistake).collect()
 }
 

@@ -18,9 +18,9 @@ use std::{
 };
 
 /// A component of 18 MB with Python in it takes a fifth of this.
-const MEMORY: u64 = 2 << 30;
+pub const MEMORY: u64 = 2 << 30;
 /// The same takes half a minute on a slow machine.
-const CPU: Duration = Duration::from_secs(300);
+pub const CPU: Duration = Duration::from_secs(300);
 /// Twice the room of WebAssembly is usual.
 const MAX_COMPILED: u64 = 256 << 20;
 /// Each thread has some functions in memory at once.

@@ -5,7 +5,7 @@ mod engine;
 mod limits;
 mod wasi;
 
-pub use compile::run as compile;
+pub use compile::{CPU as COMPILE_CPU, MEMORY as COMPILE_MEMORY, run as compile};
 pub use engine::{Engine, Risk, Script, Severity, Step, Work};
 pub use limits::Limits;
 

@@ -31,6 +31,10 @@ pub trait Attack {
     fn run(_step: &str) -> Result {
         Ok(())
     }
+    /// In the other phases.
+    fn elsewhere(_phase: Phase) -> Result {
+        Ok(())
+    }
 }
 
 impl<T: Attack> Guest for T {
@@ -44,7 +48,7 @@ impl<T: Attack> Guest for T {
 
     fn run(phase: Phase, step: String) -> Result {
         std::panic::set_hook(Box::new(|panic| log::warn(&panic.to_string())));
-        if phase == T::PHASE { T::run(&step) } else { Ok(()) }
+        if phase == T::PHASE { T::run(&step) } else { T::elsewhere(phase) }
     }
 }
 

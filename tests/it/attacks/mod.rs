@@ -1,9 +1,15 @@
 //! Those who mean harm: scripts, packages and files. Each attack is a small guest or file of its own under `tests/`, named after
 //! what it tries, and a row of a table that says what stops it and what people see. The tables make `docs/attacks.md`.
+mod archives;
+mod components;
+mod files;
 mod guests;
 mod host;
 mod journal;
+mod leftovers;
+mod manifests;
 mod race;
+mod sites;
 
 use expect_test::expect_file;
 use std::fmt::Write;
@@ -65,7 +71,14 @@ struct Section {
 }
 
 fn sections() -> Vec<Section> {
-    vec![guests::section()]
+    vec![
+        guests::section(),
+        sites::section(),
+        manifests::section(),
+        components::section(),
+        archives::section(),
+        leftovers::section(),
+    ]
 }
 
 const HEAD: &str = "\

@@ -4,10 +4,10 @@ use crate::support::guests::root;
 use backout::{
     capability::MAX_TIME,
     condition::{MAX_COMPARISONS, MAX_LENGTH},
-    diagnostic::reader::MAX_FILE,
+    diagnostic::reader::{MAX_ENTRIES, MAX_FILE},
     package::{MAX_PAYLOAD, MAX_SCRIPT},
     resource::{database, probe, service, tool, tree},
-    session::Limits,
+    session::{COMPILE_CPU, COMPILE_MEMORY, Limits},
 };
 use std::{fmt::Write, fs, path::Path};
 
@@ -88,10 +88,16 @@ fn the_limits_are_those_of_the_code() {
     ]);
     let of_a_package = table(&[
         ("script", bytes(MAX_SCRIPT)),
-        ("a payload file", bytes(MAX_PAYLOAD)),
+        ("payload files together", bytes(MAX_PAYLOAD)),
+        (
+            "time on the processors to compile a script, unless `compile` says otherwise",
+            format!("{} s", COMPILE_CPU.as_secs()),
+        ),
+        ("memory to compile a script", bytes(COMPILE_MEMORY)),
         ("steps of a phase", n(limits.steps)),
         ("steps that run at once", n(limits.steps_at_once)),
         ("site file, manifest", bytes(MAX_FILE)),
+        ("entries of a table or a list in these", n(MAX_ENTRIES)),
         ("a file read or written by a script", bytes(tree::MAX_FILE as u64)),
         ("entries of a folder that it lists", n(tree::MAX_ENTRIES)),
         ("rows of a query", n(database::MAX_ROWS)),

@@ -51,6 +51,11 @@ pub fn attack(name: &str) -> Vec<u8> {
     }
 }
 
+/// An honest script that does nothing.
+pub fn plain() -> Vec<u8> {
+    text::script("")
+}
+
 /// A script that makes every call that there is.
 pub fn every_call() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();
