@@ -220,7 +220,8 @@ fn ended(error: &wasmtime::Error, limits: &Limits, last_words: Option<String>) -
         let names = trace.frames().iter().filter_map(|frame| frame.func_name().map(demangled));
         names.filter(|name| !panicking(name)).take(8).collect()
     });
-    Ended::Trapped { message: last_words.unwrap_or(root), frames: frames.unwrap_or_default() }
+    let message = last_words.unwrap_or_else(|| root.chars().take(500).collect());
+    Ended::Trapped { message, frames: frames.unwrap_or_default() }
 }
 
 /// Which limit an error is about. Where wasmtime has no type for it, its words tell.

@@ -118,6 +118,13 @@ attacks! {
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 4 MiB in one call (failed)";
     fail_with_3_mib, "4,000 characters of an error", 3,
         "✗ refused, nothing was changed: prepare/attack: xxx…";
+    break_down_with_a_megabyte, "500 characters of what it breaks down with", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script broke down: the manifest declares no setting `xxx…",
+        and short_in_the_report;
+    assess_1000_risks, "100 risks", 3,
+        "✗ refused, nothing was changed: assess: 1000 risks, the limit is 100 (invalid)";
+    plan_of_steps_without_measure, "check of the plan", 3,
+        "✗ refused, nothing was changed: prepare: the plan is wrong: step `attack`: the title has more than 200 bytes; …";
     plan_with_a_cycle, "check of the plan", 3,
         "✗ refused, nothing was changed: prepare: the plan is wrong: the steps wait for each other: a → c → b → a (invalid)";
     plan_with_a_step_twice, "check of the plan", 3,
@@ -172,6 +179,9 @@ attacks! {
     leave_a_tree_by_its_path, "paths stay below the tree", 3,
         "✗ refused, nothing was changed: prepare/attack: read ../secret: Kind::Denied: `../secret` leads out of the tree ¦ …",
         and |a| a.answered(17, "Denied");
+    leave_a_tree_by_links_of_its_own, "no link leads back behind another one", 3,
+        "✗ refused, nothing was changed: prepare/attack: back behind a link: Kind::Denied: …",
+        and |a| a.answered(4, "Denied");
     leave_a_tree_while_links_are_exchanged, "paths are resolved below the tree, each step of them", 5,
         "NOT done    prepare/attack failed: never got out",
         meanwhile Exchanging::in_tree;

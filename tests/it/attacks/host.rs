@@ -127,6 +127,7 @@ fn host(component: &[u8], limits: &str, product: &Product) -> Folder {
     host.write("srv/secret", SECRET);
     symlink("../secret", host.at("srv/app/out")).unwrap();
     symlink("..", host.at("srv/app/outside")).unwrap();
+    symlink("sub", host.at("srv/app/current")).unwrap();
     symlink(host.at("srv/secret"), host.at("srv/app/absolute")).unwrap();
     let database = rusqlite::Connection::open(host.at("srv/orders.db")).unwrap();
     database.execute_batch("CREATE TABLE items (name TEXT); INSERT INTO items VALUES ('an honest row')").unwrap();

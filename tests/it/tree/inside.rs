@@ -232,6 +232,7 @@ async fn a_link_points_at_what_is_inside() {
     place.change().link("current", "v/2", &place.call()).await.unwrap();
     assert_eq!(place.text("current/shop"), "2");
     place.change().link("conf/app", "../v/1", &place.call()).await.unwrap();
+    place.change().link("app", "conf/../v/1", &place.call()).await.unwrap();
     place.change().link("inner/again", "../v/1/shop", &place.call()).await.unwrap();
     assert_eq!(place.text("conf/again"), "1");
     let host = outside.path().join("secret").display().to_string();
@@ -244,6 +245,8 @@ async fn a_link_points_at_what_is_inside() {
         ("../nothing", FailureKind::Denied),
         (&host, FailureKind::Denied),
         ("/nowhere", FailureKind::Denied),
+        ("inner/..", FailureKind::Denied),
+        ("inner/../v/1", FailureKind::Denied),
         ("out/secret", FailureKind::Denied),
         ("out-nowhere", FailureKind::Denied),
         (".backout-tmp-1", FailureKind::Denied),

@@ -1,4 +1,4 @@
-//! Writes control characters into its log, its error and the title of its step: to clear the screen and to say that all is well.
+//! Writes control characters into its log, its error, and title and role of its step: to clear the screen and to say that all is well.
 #![no_main]
 use attacks::*;
 
@@ -7,7 +7,7 @@ export!(Script);
 
 impl Attack for Script {
     fn plan() -> Result<Vec<Step>> {
-        Ok(vec![Step { title: LIE.into(), ..step(STEP, &[]) }])
+        Ok(vec![Step { title: LIE.into(), roles: vec![LIE.into()], ..step(STEP, &[]) }])
     }
     fn run(_: &str) -> Result {
         log::warn(LIE);

@@ -26,7 +26,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::Path,
+    path::{Component, Path},
 };
 
 const MAX_PATH: usize = 4096;
@@ -264,8 +264,11 @@ pub fn link(tree: &Configured, path: &str, target: &str, work: &Work) -> Result<
     if Path::new(target).starts_with(name) {
         return Err(Failure::invalid(format!("{} cannot point at itself", at.named)));
     }
-    let resolved = at.path.parent().unwrap_or(Path::new("")).join(target);
-    opened.dir.metadata(&resolved).map_err(|e| told(e, &goal))?;
+    let parent = at.path.parent().unwrap_or(Path::new(""));
+    opened.dir.metadata(parent.join(target)).map_err(|e| told(e, &goal))?;
+    if turns_back(&opened.dir, parent, Path::new(target)) {
+        return Err(Failure::denied(format!("{goal} leads back behind a link, which can be pointed out of the tree")));
+    }
     match existing(folder.as_fd(), name).map_err(|e| told(e, &at.named))?.as_ref().map(file_type) {
         None | Some(FileType::Symlink) => {}
         Some(_) => return Err(Failure::conflict(format!("{} is there and is no link", at.named))),
@@ -281,6 +284,21 @@ pub fn link(tree: &Configured, path: &str, target: &str, work: &Work) -> Result<
         Ok(temporary)
     };
     put_in_place(work, &locks, (folder.as_fd(), name), &at, put)
+}
+
+/// Whether `..` stands behind a name that is no folder. Such a link stays inside as long as that name leads where it does now;
+/// whoever points it elsewhere, or makes it, would make this one lead out.
+pub fn turns_back(dir: &Dir, folder: &Path, target: &Path) -> bool {
+    let (mut path, mut folders) = (folder.to_owned(), true);
+    target.components().any(|name| {
+        path.push(name);
+        match name {
+            Component::ParentDir => return !folders,
+            Component::Normal(_) => folders = folders && dir.symlink_metadata(&path).is_ok_and(|there| there.is_dir()),
+            _ => {}
+        }
+        false
+    })
 }
 
 /// The same for the same path, so that what a crash left is found by the next attempt, and removed.

@@ -3,7 +3,7 @@
 use super::{
     Configured,
     copy::{Cursor, Marks},
-    inside::{Inside, Opened, told},
+    inside::{Inside, Opened, told, turns_back},
     listing::{Time, What, file_type},
     path::STAGING,
     place::remove_all,
@@ -129,12 +129,16 @@ fn stage(
 fn links_stay_inside(folder: BorrowedFd, payload: &Payload) -> Result<(), Failure> {
     let folder = open(folder, ".", OFlags::DIRECTORY).map_err(|e| told(e, "the payload"))?;
     let dir = Dir::from_std_file(File::from(folder));
-    for (path, _) in payload.entries.iter().filter(|(_, piece)| matches!(piece.what, What::Link { .. })) {
-        match dir.metadata(Path::new(OsStr::from_bytes(path.as_bytes()))) {
-            Ok(_) => {}
+    for (path, piece) in &payload.entries {
+        let What::Link { target } = &piece.what else { continue };
+        let [at, target] = [path.as_bytes(), target.as_bytes()].map(|path| Path::new(OsStr::from_bytes(path)));
+        let stays = match dir.metadata(at) {
+            Ok(_) => true,
             // To where there is nothing yet.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => return Err(Failure::invalid(format!("the link {} in the payload leads out of it", path.brief()))),
+            Err(e) => e.kind() == io::ErrorKind::NotFound,
+        };
+        if !stays || turns_back(&dir, at.parent().unwrap_or(Path::new("")), target) {
+            return Err(Failure::invalid(format!("the link {} in the payload leads out of it", path.brief())));
         }
     }
     Ok(())
