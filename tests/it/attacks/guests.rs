@@ -214,7 +214,7 @@ attacks! {
     write_markup, "what a script says is no markup", 3,
         "✗ refused, nothing was changed: prepare/attack: x # owned | a | b | <script>…",
         and no_markup_in_the_report;
-    function_of_a_million_operations, "limit `compile`", 3,
+    functions_of_a_million_operations, "limit `compile`", 3,
         "error: the script cannot be compiled: that takes more than 1s of processor time (`compile` in the site's `[limits]`)",
         with ONE_SECOND_OF_COMPILING;
     function_of_two_million_operations, "2 GiB of memory for the compiler", 3,
