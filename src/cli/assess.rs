@@ -20,8 +20,8 @@ impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common, async |lead| {
             let package = lead.package(Some(&self.package), None)?;
-            let resources = lead.lend(&package)?;
-            let run = lead.begin("assess", &package, resources, None)?;
+            let hold = lead.hold(lead.lend(&package)?).await?;
+            let run = lead.begin("assess", &package, hold, None)?;
             let plans = match lead.plans(&run, &[]).await? {
                 Ok(plans) => plans,
                 Err(exit) => return Ok(exit),

@@ -6,11 +6,13 @@ use super::{
 use crate::{
     journal::{Level, RunId},
     report::text,
+    resource::ResourceId,
     run::{
         life_cycle::Outcome,
         restore_point::{Point, State},
     },
 };
+use std::collections::BTreeMap;
 
 /// End the way back and free the copies
 ///
@@ -26,6 +28,8 @@ pub struct Args {
 impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common, async |lead| {
+            // Before anything is read: a rollback that goes on while somebody thinks about the question needs the copies.
+            let hold = lead.hold(lead.site.everything()?).await?;
             let points = lead.points()?;
             let newest = points.iter().rfind(|p| match self.run {
                 Some(run) => p.run == run,
@@ -39,11 +43,25 @@ impl Args {
                 let why = format!("run {} did not come to a good end; its copies are the way out", newest.last.0);
                 return Err(Refused::new(why).hint("finish with `backout rollback` first").into());
             }
-            let freed: Vec<Point> = points
+            let mut freed: Vec<Point> = points
                 .iter()
                 .filter(|p| p.package == newest.package && p.run <= newest.run && p.copies().next().is_some())
                 .cloned()
                 .collect();
+            let mut gone = BTreeMap::new();
+            for point in &mut freed {
+                let absent = point.copies().filter(|(id, _)| !hold.holds(id));
+                let absent: BTreeMap<_, _> = absent.map(|(id, copy)| (id.clone(), copy.place.clone())).collect();
+                point.restore_point.snapshots.retain(|id, _| !absent.contains_key(id));
+                gone.extend(absent);
+            }
+            if freed.iter().all(|point| point.copies().next().is_none())
+                && let Some((id, place)) = gone.first_key_value()
+            {
+                return Err(Refused::new(format!("{} is not in the site any more", text::resource(&id.to_string())))
+                    .hint(put_back(id, place))
+                    .into());
+            }
             let bytes = text::bytes(freed.iter().map(Point::bytes).fold(0, u64::saturating_add));
             let points = match freed.len() {
                 1 => "1 restore point".to_owned(),
@@ -56,15 +74,23 @@ impl Args {
                 State::Committed => ", left by a commit that was cut off".to_owned(),
             };
             ui::say(&format!("{points} of {}{what}. Copies: {bytes}.", newest.package));
-            let aside = freed.iter().flat_map(|p| p.aside.iter().filter(|(resource, _)| !p.freed.contains(resource)));
+            let aside =
+                freed.iter().flat_map(|p| p.aside.iter().filter(|(id, _)| p.copies().any(|(copy, _)| copy == *id)));
             let aside = aside.flat_map(|(_, aside)| &aside.lost).map(|l| l.rows).fold(0, u64::saturating_add);
             if aside > 0 {
                 ui::say(&format!("{aside} rows that were set aside go with them."));
             }
-            if !lead.confirmed("Free them?").await? {
-                return Err(Refused::new("declined").into());
+            for (id, place) in &gone {
+                let resource = text::resource(&id.to_string());
+                ui::say(&format!(
+                    "Not those of {resource}, which is not in the site any more: {}.",
+                    put_back(id, place)
+                ));
             }
-            let run = lead.begin_without_script("commit", Some(newest))?;
+            let run = lead.begin_without_script("commit", hold, Some(newest))?;
+            if let Err(refused) = lead.confirmed("Free them?").await {
+                return lead.end(&run, refused).await;
+            }
             let outcome = match run.discard(&freed).await {
                 Ok(freed) => {
                     let bytes = freed.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
@@ -76,4 +102,13 @@ impl Args {
             lead.end(&run, outcome).await
         })
     }
+}
+
+/// What to do about copies of a resource that the site does not name any more.
+fn put_back(id: &ResourceId, place: &str) -> String {
+    let section = format!("{}.{}", id.kind, id.name);
+    format!(
+        "to free them, put `[{section}]` back into the site and say it again; they are in {}",
+        text::line(place, 400)
+    )
 }

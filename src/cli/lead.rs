@@ -12,7 +12,7 @@ use crate::{
         run::{Approver, Facts},
     },
     run::{
-        self, LockError, Phase, Run, Setup,
+        Hold, LockError, Phase, Run, Setup,
         life_cycle::{Outcome, Plans},
         restore_point::{self, Point},
     },
@@ -229,14 +229,18 @@ impl Lead {
         Ok(self.site.lend(package)?)
     }
 
+    /// Before anything is read that decides: from here on nobody else changes it, also while somebody is asked.
+    pub async fn hold(&self, resources: Resources) -> anyhow::Result<Hold> {
+        Hold::take(&self.site.state, resources).await.map_err(|error| match error {
+            LockError::Held { .. } => {
+                Refused::new(error.to_string()).hint("wait for that run, or stop it with Ctrl-C").into()
+            }
+            other => anyhow::Error::new(other),
+        })
+    }
+
     /// Begins the run of a script.
-    pub fn begin(
-        &self,
-        command: &str,
-        package: &Package,
-        resources: Resources,
-        point: Option<&Point>,
-    ) -> anyhow::Result<Run> {
+    pub fn begin(&self, command: &str, package: &Package, hold: Hold, point: Option<&Point>) -> anyhow::Result<Run> {
         let engine =
             Engine::new(&self.site.state.join("cache"))?.compiling_apart(own_executable(), self.site.limits.compile);
         let script = engine.load(&package.script).map_err(|e| Refused::new(e.to_string()))?;
@@ -264,14 +268,14 @@ impl Lead {
             digest: package.digest.clone(),
             from_version,
             to_version: facts.to_version.clone(),
-            ..self.header(command, &resources, point)
+            ..self.header(command, point)
         };
         let memory = point.map(Point::memory).unwrap_or_default();
         self.start(Setup {
             header,
             facts,
             memory,
-            resources,
+            hold,
             script: Some(script),
             limits: limits(&self.site.limits),
             approver: self.people(),
@@ -281,9 +285,8 @@ impl Lead {
     }
 
     /// Begins a run of the host alone.
-    pub fn begin_without_script(&self, command: &str, point: Option<&Point>) -> anyhow::Result<Run> {
-        let resources = self.site.everything()?;
-        let mut header = self.header(command, &resources, point);
+    pub fn begin_without_script(&self, command: &str, hold: Hold, point: Option<&Point>) -> anyhow::Result<Run> {
+        let mut header = self.header(command, point);
         if let Some(point) = point {
             header.package = point.package.clone();
             header.from_version = point.from_version.clone();
@@ -293,7 +296,7 @@ impl Lead {
             header,
             facts: Facts::default(),
             memory: point.map(Point::memory).unwrap_or_default(),
-            resources,
+            hold,
             script: None,
             limits: Limits::default(),
             approver: self.people(),
@@ -303,19 +306,10 @@ impl Lead {
     }
 
     fn start(&self, setup: Setup) -> anyhow::Result<Run> {
-        Run::begin(&self.site.state, setup).map_err(|error| match error {
-            run::Error::Lock(LockError::Held { .. }) => {
-                Refused::new(error.to_string()).hint("wait for that run, or stop it with Ctrl-C").into()
-            }
-            other => anyhow::Error::new(other),
-        })
+        Ok(Run::begin(&self.site.state, setup)?)
     }
 
-    fn header(&self, command: &str, resources: &Resources, point: Option<&Point>) -> Header {
-        let databases = resources.database.0.values().map(|l| &l.id);
-        let trees = resources.tree.0.values().map(|l| &l.id);
-        let services = resources.service.0.values().map(|l| &l.id);
-        let tools = resources.tool.0.values().map(|l| &l.id);
+    fn header(&self, command: &str, point: Option<&Point>) -> Header {
         Header {
             command: command.to_owned(),
             site: self.site.digest.clone(),
@@ -323,7 +317,6 @@ impl Lead {
             seed: RandomState::new().build_hasher().finish(),
             backout: env!("CARGO_PKG_VERSION").to_owned(),
             restore_point: point.map_or(0, |p| p.run),
-            holds: databases.chain(trees).chain(services).chain(tools).map(ToString::to_string).collect(),
             ..Header::default()
         }
     }
@@ -352,22 +345,32 @@ impl Lead {
         Some(format!("a risk is too high: {} {}: {}", worst.severity, worst.subject, worst.detail))
     }
 
-    /// Shows the plan and asks. `false`: nothing shall happen.
-    pub async fn agreed(&self, plans: &Plans, question: &str) -> anyhow::Result<bool> {
+    /// Shows the plan and asks. `Err`: nothing shall happen, and the run ends like that.
+    pub async fn agreed(&self, plans: &Plans, question: &str) -> Result<(), Outcome> {
         self.display.plan(plans);
         self.confirmed(question).await
     }
 
     /// `--yes`, or a yes on the terminal. Without a terminal there is nobody to ask, which refuses.
-    pub async fn confirmed(&self, question: &str) -> anyhow::Result<bool> {
+    pub async fn confirmed(&self, question: &str) -> Result<(), Outcome> {
         if self.common.yes {
-            return Ok(true);
+            return Ok(());
         }
         let (display, question, moot) = (self.display.clone(), question.to_owned(), self.cancel.clone());
-        tokio::select! {
-            answer = tokio::task::spawn_blocking(move || display.confirm(&question, &moot)) => answer?,
-            () = self.cancel.cancelled() => Ok(false),
-        }
+        let answer = tokio::select! {
+            answer = tokio::task::spawn_blocking(move || display.confirm(&question, &moot)) => answer,
+            () = self.cancel.cancelled() => Ok(Ok(false)),
+        };
+        let why = match answer {
+            Ok(Ok(true)) => return Ok(()),
+            Ok(Ok(false)) => "declined".to_owned(),
+            Ok(Err(error)) => match error.downcast_ref::<Refused>().and_then(|refused| refused.hint.as_deref()) {
+                Some(hint) => format!("{error}; {hint}"),
+                None => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        Err(Outcome::Refused(why))
     }
 
     /// Ends the run, writes its report, tells people where things stand.

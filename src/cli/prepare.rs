@@ -2,7 +2,7 @@ use super::{
     Exit, Global,
     lead::{self, Common},
 };
-use crate::run::{Phase, life_cycle::Outcome};
+use crate::run::Phase;
 use std::path::PathBuf;
 
 /// Make a restore point: proven copies and baselines
@@ -20,14 +20,14 @@ impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common, async |lead| {
             let package = lead.package(Some(&self.package), None)?;
-            let resources = lead.lend(&package)?;
-            let run = lead.begin("prepare", &package, resources, None)?;
+            let hold = lead.hold(lead.lend(&package)?).await?;
+            let run = lead.begin("prepare", &package, hold, None)?;
             let plans = match lead.plans(&run, &[Phase::Prepare]).await? {
                 Ok(plans) => plans,
                 Err(exit) => return Ok(exit),
             };
-            if !lead.agreed(&plans, "Make the copies?").await? {
-                return lead.end(&run, Outcome::Refused("declined".into())).await;
+            if let Err(refused) = lead.agreed(&plans, "Make the copies?").await {
+                return lead.end(&run, refused).await;
             }
             let outcome = run.prepare(&plans).await;
             lead.end(&run, outcome).await

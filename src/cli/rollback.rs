@@ -1,16 +1,17 @@
 use super::{
     Exit, Global, Refused,
-    lead::{self, Common},
+    lead::{self, Common, Lead},
 };
 use crate::{
     journal::RunId,
+    report::text,
     run::{
-        Phase,
+        Hold, Phase,
         life_cycle::{Outcome, Plans},
-        restore_point,
+        restore_point::{self, Point},
     },
 };
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// Bring the old version back
 ///
@@ -30,15 +31,45 @@ pub struct Args {
 }
 
 impl Args {
+    fn named<'p>(&self, points: &'p [Point]) -> Option<&'p Point> {
+        points.iter().rfind(|p| self.to.is_none_or(|run| p.run == run))
+    }
+
+    /// A rollback that leaves something out without a word would be none.
+    fn refuse_what_is_gone(&self, lead: &Lead, hold: &Hold, point: &Point) -> anyhow::Result<()> {
+        let kept = &point.restore_point;
+        let to_restore = kept.changed.difference(&kept.restored).filter(|id| kept.snapshots.contains_key(id));
+        let mut needed: BTreeSet<_> = point.unsettled.keys().collect();
+        // Whoever names a step may want to do without the copies.
+        if self.from.is_none() {
+            needed.extend(to_restore);
+        }
+        let Some(gone) = needed.into_iter().find(|id| !hold.holds(id)) else { return Ok(()) };
+        let resource = text::resource(&gone.to_string());
+        let refused = if lead.site.has(gone) {
+            Refused::new(format!("{resource} was changed, and is not granted to {} any more", point.package))
+                .hint(format!("grant it again in `[allow.\"{}\"]`", point.package))
+        } else {
+            Refused::new(format!("{resource} was changed, and is not in the site any more"))
+                .hint(format!("put `[{}.{}]` back into the site, with its grant", gone.kind, gone.name))
+        };
+        Err(refused.into())
+    }
+
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
-        lead::lead(global, self.common, async |lead| {
+        lead::lead(global, self.common.clone(), async |lead| {
+            let package = lead.package(self.package.as_deref(), self.named(&lead.points()?))?;
+            let hold = lead.hold(lead.lend(&package)?).await?;
+            // What counts is how things are now that nobody else changes them.
             let points = lead.points()?;
-            let named = points.iter().rfind(|p| self.to.is_none_or(|run| p.run == run));
-            let package = lead.package(self.package.as_deref(), named)?;
+            if self.package.is_none() && self.named(&points).is_none_or(|point| point.digest != package.digest) {
+                let refused = Refused::new("another run has changed the restore points at this moment");
+                return Err(refused.hint("look at `backout restore-points`, and say it again").into());
+            }
             let point = restore_point::choose(&points, &package.manifest.name, self.to)
                 .map_err(|failure| Refused::new(failure.message))?;
-            let resources = lead.lend(&package)?;
-            let run = lead.begin("rollback", &package, resources, Some(point))?;
+            self.refuse_what_is_gone(&lead, &hold, point)?;
+            let run = lead.begin("rollback", &package, hold, Some(point))?;
             if let Err(halt) = run.settle(point).await {
                 return lead.end(&run, run.before_anything(halt)).await;
             }
@@ -64,8 +95,10 @@ impl Args {
                 }
             };
             let plans = Plans { rollback: steps, ..Plans::default() };
-            if !lead.agreed(&plans, &format!("Go back to the restore point of run {}?", point.run)).await? {
-                return lead.end(&run, Outcome::Refused("declined".into())).await;
+            if let Err(refused) =
+                lead.agreed(&plans, &format!("Go back to the restore point of run {}?", point.run)).await
+            {
+                return lead.end(&run, refused).await;
             }
             let outcome = run.roll_back(&plans.rollback, &skip).await;
             lead.end(&run, outcome).await

@@ -1,7 +1,6 @@
 use super::{
     Exit, Global,
     lead::{self, Common},
-    ui,
 };
 use crate::{journal::Level, run::life_cycle::Outcome};
 
@@ -17,19 +16,19 @@ pub struct Args {
 impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common, async |lead| {
-            let run = lead.begin_without_script("unfence", None)?;
-            let outcome = match run.unfence_all().await {
-                Ok(lifted) => {
-                    let text = match lifted.as_slice() {
-                        [] => "no database was fenced".to_owned(),
-                        names => format!("lifted the fence of {}", names.join(", ")),
-                    };
-                    ui::say(&text);
-                    run.say(Level::Info, text).await?;
-                    Outcome::Unfenced
-                }
-                Err(error) => Outcome::Stopped(format!("a fence could not be lifted: {error}")),
+            let hold = lead.hold(lead.site.everything()?).await?;
+            let run = lead.begin_without_script("unfence", hold, None)?;
+            let lifted = run.unfence_all().await;
+            let failure = lifted.failure();
+            let text = match lifted.open.as_slice() {
+                [] if failure.is_some() => None,
+                [] => Some("no database was fenced".to_owned()),
+                names => Some(format!("lifted the fence of {}", names.join(", "))),
             };
+            if let Some(text) = text {
+                run.say(Level::Info, text).await?;
+            }
+            let outcome = failure.map_or(Outcome::Unfenced, Outcome::Stopped);
             lead.end(&run, outcome).await
         })
     }

@@ -18,8 +18,8 @@ impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common, async |lead| {
             let package = lead.package(Some(&self.package), None)?;
-            let resources = lead.lend(&package)?;
-            let run = lead.begin("upgrade", &package, resources, None)?;
+            let hold = lead.hold(lead.lend(&package)?).await?;
+            let run = lead.begin("upgrade", &package, hold, None)?;
             let phases = [Phase::Prepare, Phase::Upgrade, Phase::Verify, Phase::Rollback];
             let plans = match lead.plans(&run, &phases).await? {
                 Ok(plans) => plans,
@@ -28,8 +28,10 @@ impl Args {
             if let Some(risk) = lead.too_risky(&package, &plans) {
                 return lead.end(&run, Outcome::Refused(risk)).await;
             }
-            if !lead.agreed(&plans, "Start? It can be taken back until you run `backout commit`.").await? {
-                return lead.end(&run, Outcome::Refused("declined".into())).await;
+            if let Err(refused) =
+                lead.agreed(&plans, "Start? It can be taken back until you run `backout commit`.").await
+            {
+                return lead.end(&run, refused).await;
             }
             let outcome = run.upgrade(&plans).await;
             lead.end(&run, outcome).await

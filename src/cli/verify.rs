@@ -19,12 +19,13 @@ pub struct Args {
 impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common, async |lead| {
+            let package = lead.package(self.package.as_deref(), lead.points()?.last())?;
+            let hold = lead.hold(lead.lend(&package)?).await?;
+            // What counts is how things are now that nobody else changes them.
             let points = lead.points()?;
-            let package = lead.package(self.package.as_deref(), points.last())?;
             let mine = points.iter().rfind(|p| p.package == package.manifest.name && p.state != State::Committed);
             let rolled_back = mine.is_some_and(|p| p.state == State::Restored);
-            let resources = lead.lend(&package)?;
-            let run = lead.begin("verify", &package, resources, mine)?;
+            let run = lead.begin("verify", &package, hold, mine)?;
             let steps = match run.plan(Phase::Verify, rolled_back).await {
                 Ok(steps) => steps,
                 Err(halt) => return lead.end(&run, run.before_anything(halt)).await,

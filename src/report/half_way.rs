@@ -146,7 +146,9 @@ fn next(report: &Report) -> Vec<Todo> {
     } else if report.copies.iter().any(|c| !c.freed && !c.restored) {
         todo("nothing was touched: free the copies when the upgrade is called off".into(), Some("backout commit"));
     }
-    if report.standing.iter().any(|s| s.state == State::Fenced) {
+    if report.header.command == "unfence" {
+        todo("let applications in; what is open already is left alone".into(), Some("backout unfence"));
+    } else if report.standing.iter().any(|s| s.state == State::Fenced) {
         todo("only if nothing is to be restored: let applications in again".into(), Some("backout unfence"));
     }
     todos

@@ -1,10 +1,10 @@
 //! What the commands do with the phases, and what each end means for the system.
 use super::{Halt, Phase, Run, restore_point::Point};
 use crate::{
-    capability::{backup, database},
+    capability::backup,
     gate::Stop,
     journal::{self, Ending, Level, Risk, Step},
-    resource::{Database, ResourceId, Right, Tree, copies::Exchange},
+    resource::{Database, ResourceId, Tree, copies::Exchange},
 };
 use serde::Serialize;
 use std::marker::PhantomData;
@@ -157,29 +157,6 @@ impl Run {
         }
     }
 
-    /// Lifts the fences that the script forgot. A run that stopped half-way keeps them: nobody should work on what is neither
-    /// old nor new.
-    pub async fn lift_fences(&self, outcome: &Outcome) -> Result<Vec<String>, crate::gate::Error> {
-        if matches!(outcome, Outcome::Stopped(_) | Outcome::InDoubt(_)) {
-            return Ok(Vec::new());
-        }
-        self.unfence_all().await
-    }
-
-    /// Lifts every fence that there is.
-    pub async fn unfence_all(&self) -> Result<Vec<String>, crate::gate::Error> {
-        let gate = self.host_gate("unfence");
-        let mut lifted = Vec::new();
-        for (label, lend) in &self.resources().database.0 {
-            // What cannot be looked at (a database that is away) was not fenced by this run.
-            if lend.rights.allow(Right::Fence) && lend.access.observer.fenced().await.unwrap_or(false) {
-                gate.perform(self.resources(), database::ops::Unfence { database: label.clone() }).await?;
-                lifted.push(lend.id.name.clone());
-            }
-        }
-        Ok(lifted)
-    }
-
     /// Frees the copies of restore points. Bytes by resource.
     pub async fn discard(&self, points: &[Point]) -> Result<Vec<(ResourceId, u64)>, crate::gate::Error> {
         let gate = self.host_gate("commit");
@@ -299,15 +276,13 @@ impl Run {
 
     /// Ends the run: what is forgotten is put right, and the last entry is written.
     pub async fn finish(&self, outcome: Outcome) -> (Outcome, Result<(), journal::Error>) {
-        let outcome = match self.lift_fences(&outcome).await {
-            Ok(lifted) if lifted.is_empty() => outcome,
-            Ok(lifted) => {
-                let text = format!("lifted the fence of {}, which the script had left", lifted.join(", "));
-                let _ = self.say(Level::Warn, text).await;
-                outcome
-            }
-            Err(error) => Outcome::Stopped(format!("a fence could not be lifted: {error}")),
+        let outcome = match self.lift_forgotten(&outcome).await.failure() {
+            Some(failure) => Outcome::Stopped(failure),
+            None => outcome,
         };
+        if !matches!(outcome, Outcome::Stopped(_) | Outcome::InDoubt(_) | Outcome::Unfenced) {
+            self.tell_of_kept_fences().await;
+        }
         if matches!(outcome, Outcome::Refused(_))
             && let Err(error) = self.drop_own_copies().await
         {

@@ -18,6 +18,7 @@ pub enum Error {
 }
 
 /// Held until it is dropped.
+#[derive(Default)]
 pub struct Locks(Vec<File>);
 
 impl Locks {
@@ -35,7 +36,11 @@ impl Locks {
             let mut file =
                 File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
             match lock(&file) {
-                Ok(()) => held.0.push(file),
+                Ok(()) => {
+                    // Who held it before holds it no longer.
+                    file.set_len(0).map_err(io)?;
+                    held.0.push(file);
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let mut holder = String::new();
                     let _ = Read::by_ref(&mut file).take(200).read_to_string(&mut holder);

@@ -1,10 +1,13 @@
 //! Leads a run along the line: assesses, plans, runs the steps of each phase, turns back when it fails.
+mod fences;
 mod graph;
+mod hold;
 pub mod life_cycle;
 mod locks;
 mod phase;
 pub mod restore_point;
 
+pub use hold::Hold;
 pub use locks::{Error as LockError, Locks};
 pub use phase::{Halt, Phase};
 
@@ -18,7 +21,7 @@ use crate::{
     session::{Limits, Script, Work},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -42,7 +45,7 @@ pub struct Setup {
     pub header: Header,
     pub facts: Facts,
     pub memory: Memory,
-    pub resources: Resources,
+    pub hold: Hold,
     /// `None` for runs without a script: `commit`, `unfence`.
     pub script: Option<Script>,
     pub limits: Limits,
@@ -69,15 +72,16 @@ struct Inner {
     plans: AtomicU32,
     /// Bytes that the script's calls have added to the journal, by phase, and by whether it follows a rollback.
     written: Mutex<BTreeMap<(String, bool), Arc<AtomicU64>>>,
+    /// Databases that were shut when it began.
+    shut: BTreeSet<ResourceId>,
     _locks: Locks,
 }
 
 impl Run {
-    /// Takes the locks, writes the header. Nothing of the product has been touched yet.
+    /// Writes the header. Nothing of the product has been touched yet.
     pub fn begin(state: &Path, mut setup: Setup) -> Result<Self, Error> {
-        let holds: Vec<ResourceId> =
-            setup.header.holds.iter().filter_map(|r| ResourceId::try_from(r.clone()).ok()).collect();
-        let mut locks = Locks::take(state, &holds)?;
+        let Hold { mut resources, mut locks, shut } = setup.hold;
+        setup.header.holds = hold::ids(&resources).iter().map(ToString::to_string).collect();
         let events = setup.events.clone();
         let listener =
             Arc::new(move |recorded: &journal::Recorded| events.send(Event::Recorded(Box::new(recorded.clone()))));
@@ -91,12 +95,12 @@ impl Run {
         let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
         let id_of_run = ResourceId::new("run", id.to_string());
         let lend = Lend { id: id_of_run, rights: Rights::default(), terms: (), uses: Vec::new(), access };
-        setup.resources.run.0.insert(RUN.to_owned(), lend);
+        resources.run.0.insert(RUN.to_owned(), lend);
         Ok(Self(Arc::new(Inner {
             id,
             header: setup.header,
             journal: Arc::new(journal),
-            resources: Arc::new(setup.resources),
+            resources: Arc::new(resources),
             memory,
             script: setup.script,
             limits: setup.limits,
@@ -104,6 +108,7 @@ impl Run {
             cancel: setup.cancel,
             plans: AtomicU32::new(0),
             written: Mutex::default(),
+            shut,
             _locks: locks,
         })))
     }

@@ -14,6 +14,7 @@ mod full;
 mod fuzz;
 mod grants;
 mod guests;
+mod half_way;
 mod interrupted;
 mod journal;
 mod lend;

@@ -60,7 +60,7 @@ impl Operation for Unfence {
         database.unfence(call).await
     }
     async fn reconcile(&self, database: &Observer, _: &[Value], _: &CallCtx) -> Result<Reconciled<()>, Failure> {
-        Ok(if database.fenced().await? { Reconciled::NotDone } else { Reconciled::Done(()) })
+        Ok(if database.hidden().await? { Reconciled::NotDone } else { Reconciled::Done(()) })
     }
 }
 

@@ -47,6 +47,9 @@ pub trait Observe: ObserveCopies {
     /// One read-only statement. `invalid` beyond `MAX_ROWS` and `MAX_BYTES`, and for anything that is not read-only.
     async fn query(&self, sql: &str, call: &CallCtx) -> Result<Vec<Vec<String>>, Failure>;
     async fn fenced(&self) -> Result<bool, Failure>;
+    /// Whether a fence keeps it from where applications look for it, also one that somebody has torn open: they would find
+    /// nothing there, and make an empty database.
+    async fn hidden(&self) -> Result<bool, Failure>;
 }
 
 #[async_trait]

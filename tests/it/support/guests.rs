@@ -76,6 +76,16 @@ pub fn people() -> &'static Guest {
     })
 }
 
+/// A script that leaves a fence behind.
+pub fn forgetful() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("tests/guests/forgetful");
+        let component = component(&rust_module(&folder, "forgetful"));
+        Guest { folder, script: "forgetful.wasm", component }
+    })
+}
+
 /// With componentize-py from the example's requirements, in a virtual environment of its own.
 pub fn python_shop() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();

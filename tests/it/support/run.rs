@@ -3,11 +3,8 @@ use super::script::Nobody;
 use backout::{
     gate::Events,
     journal::Header,
-    resource::{
-        Resources,
-        run::{Facts, Memory},
-    },
-    run::{Run, Setup},
+    resource::run::{Facts, Memory},
+    run::{Hold, Run, Setup},
     session::{Engine, Limits, Script},
 };
 use std::sync::{Arc, OnceLock};
@@ -27,7 +24,7 @@ impl Trial {
             header: Header { command: "upgrade".to_owned(), seed: 1, ..Header::default() },
             facts: Facts { settings, ..Facts::default() },
             memory: Memory::default(),
-            resources: Resources::default(),
+            hold: Hold::default(),
             script: Some(load(component)),
             limits: Limits::default(),
             approver: Arc::new(Nobody),

@@ -30,6 +30,10 @@ pub fn fenced(places: &Places) -> Result<bool, Failure> {
     Ok(places.live()?.fenced == Fenced::Yes)
 }
 
+pub fn hidden(places: &Places) -> Result<bool, Failure> {
+    Ok(places.live()?.fenced != Fenced::No)
+}
+
 /// Waits for those who have the database open, then shuts it.
 pub fn raise(places: &Places, within: Duration, call: &CallCtx) -> Result<(), Failure> {
     let until = (Instant::now() + within).min(call.deadline);

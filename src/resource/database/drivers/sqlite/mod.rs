@@ -209,6 +209,10 @@ impl Observe for Sqlite {
     async fn fenced(&self) -> Result<bool, Failure> {
         self.work(Turn::Shared, soon(), fence::fenced).await
     }
+
+    async fn hidden(&self) -> Result<bool, Failure> {
+        self.work(Turn::Shared, soon(), fence::hidden).await
+    }
 }
 
 #[async_trait]

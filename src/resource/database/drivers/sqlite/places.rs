@@ -47,7 +47,10 @@ impl Places {
     pub fn find(name: &str, path: &Path) -> Result<Self, Failure> {
         let file = path.file_name().ok_or_else(|| Failure::invalid("its path in the site names no file"))?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = folder.canonicalize().map_err(|_| Failure::not_found("the folder of the database is not there"))?;
+        let folder = folder.canonicalize().map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Failure::not_found("the folder of the database is not there"),
+            _ => files::told("look into the folder of the database", e),
+        })?;
         Ok(Self { folder, file: file.to_owned(), name: plain(name)?.to_owned() })
     }
 
