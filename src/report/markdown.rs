@@ -275,7 +275,7 @@ impl Page {
             }
             let aside = restored.aside.as_deref().map(coded).unwrap_or_default();
             put!(self, "- {resource}: exchanged at {}; what was live is kept at {aside}", text::clock(restored.at));
-            for lost in restored.lost.iter().filter(|l| l.rows + l.changed + l.missing > 0) {
+            for lost in restored.lost.iter().filter(|l| l.rows > 0 || l.changed > 0 || l.missing > 0) {
                 let (rows, changed, missing) =
                     (text::count(lost.rows), text::count(lost.changed), text::count(lost.missing));
                 put!(

@@ -55,12 +55,12 @@ impl News {
                 let Some(snapshot) = output::<Snapshot>(value) else { return };
                 self.copies += 1;
                 self.unproven += u64::from(!snapshot.proven);
-                self.bytes += snapshot.bytes;
+                self.bytes = self.bytes.saturating_add(snapshot.bytes);
             }
             "backup.refresh" => {
                 let Some(snapshot) = output::<Snapshot>(value) else { return };
                 self.unproven += u64::from(!snapshot.proven);
-                *self.refreshed.get_or_insert(0) += snapshot.copied;
+                self.refreshed = Some(self.refreshed.unwrap_or(0).saturating_add(snapshot.copied));
             }
             "backup.restore" => {
                 let label = text::line(&request.label, 80);
@@ -119,7 +119,7 @@ fn restored(restored: &Restored) -> String {
 /// `3 in orders, 1 in customers`; empty when what was live equals the copy.
 pub fn set_aside(lost: &[Lost]) -> String {
     let part = |lost: &Lost| {
-        let n = lost.rows + lost.changed + lost.missing;
+        let n = lost.rows.saturating_add(lost.changed).saturating_add(lost.missing);
         (n > 0).then(|| format!("{} in {}", text::count(n), text::line(&lost.part, 80)))
     };
     lost.iter().filter_map(part).collect::<Vec<_>>().join(", ")

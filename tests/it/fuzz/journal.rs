@@ -128,6 +128,31 @@ fn a_row_with_another_content_is_read_or_named() {
     });
 }
 
+/// Found by the damage above: sums of what a journal says have to stay sums.
+#[test]
+fn numbers_without_measure_are_told() {
+    let most = u64::MAX / 2 + 1;
+    let mut entries = story::rolled_back().entries;
+    let mut found = 0;
+    for r in &mut entries {
+        match &mut r.entry {
+            Entry::Outcome { result: Ok(value), millis } => {
+                *millis = most;
+                for name in ["/bytes", "/copied", "/lost/0/rows", "/lost/0/changed", "/lost/0/missing"] {
+                    if let Some(number) = value.pointer_mut(name) {
+                        *number = most.into();
+                        found += 1;
+                    }
+                }
+            }
+            Entry::StepEnded { millis, .. } => *millis = most,
+            _ => {}
+        }
+    }
+    assert!(found >= 10, "{found}");
+    tell(&entries);
+}
+
 /// Somewhere in an entry, something else.
 fn value() -> impl Strategy<Value = Value> {
     let numbers = prop::sample::select(NUMBERS).prop_map(Value::from);
