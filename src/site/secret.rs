@@ -9,16 +9,26 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::Path};
 
 const MAX_SECRET: u64 = 64 << 10;
 
+/// A value, and whether it came from where secrets are kept: not from the site file itself.
+pub struct Value {
+    pub text: String,
+    pub secret: bool,
+}
+
 /// Named values of a table, such as an environment.
-pub fn values(table: &Table<'_>, key: &str, dir: &Path) -> BTreeMap<String, String> {
+pub fn values(table: &Table<'_>, key: &str, dir: &Path) -> BTreeMap<String, Value> {
     let Some(entries) = table.table(key) else { return BTreeMap::new() };
     entries.entries().iter().filter_map(|item| Some((item.key.clone(), value(item, dir)?))).collect()
 }
 
-fn value(item: &Item<'_>, dir: &Path) -> Option<String> {
+fn value(item: &Item<'_>, dir: &Path) -> Option<Value> {
     if !item.is_table() {
-        return item.string().map(|at| at.value);
+        return item.string().map(|at| Value { text: at.value, secret: false });
     }
+    elsewhere(item, dir).map(|text| Value { text, secret: true })
+}
+
+fn elsewhere(item: &Item<'_>, dir: &Path) -> Option<String> {
     let table = item.table()?;
     let (file, env) = (table.get("file"), table.get("env"));
     table.finish();

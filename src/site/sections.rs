@@ -269,7 +269,7 @@ impl Reading<'_> {
         Some(Command {
             run: std::iter::once(program).chain(words).collect(),
             dir: dir.map_or_else(|| self.dir.to_owned(), |at| path::absolute(self.dir, &at.value)),
-            env,
+            env: env.into_iter().map(|(name, value)| (name, value.text)).collect(),
             user: user.map(|at| at.value),
         })
     }
@@ -333,7 +333,9 @@ impl Reading<'_> {
 
     fn probe(&self, table: Table<'_>) -> Option<probe::Section> {
         let url = table.required("url", "\"http://localhost:8080\"").and_then(|item| url(&item));
-        let headers = secret::values(&table, "headers", self.dir);
+        let headers = secret::values(&table, "headers", self.dir).into_iter();
+        let header = |value: secret::Value| probe::Header { value: value.text, secret: value.secret };
+        let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name, header(value))).collect();
         for name in headers.keys() {
             let fine = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
             if name.is_empty() || !name.chars().all(fine) {

@@ -15,7 +15,7 @@ use backout::{
     gate::{Error, Stop},
     resource::{
         Access, Area, Probe, Ruling, Verdict,
-        probe::{Load, Section, drivers},
+        probe::{Header, Load, MAX_BODY, Section, drivers},
     },
 };
 use std::{
@@ -27,13 +27,17 @@ use std::{
 };
 
 const SECRET: &str = "s3cr3t-t0ken-of-the-operator";
+/// A header of which only the place that it came from says that it is one.
+const FROM_FILE: &str = "tenant-of-a-secret-file";
 const LIMIT: Load = Load { clients: 8, time: Duration::from_secs(5) };
 
 fn section(url: String) -> Section {
+    let header = |name: &str, value: String, secret| (name.to_owned(), Header { value, secret });
     let headers = [
-        ("Authorization".to_owned(), format!("Bearer {SECRET}")),
-        ("X-Asks".to_owned(), "backout-test".to_owned()),
-        ("Accept".to_owned(), "application/json".to_owned()),
+        header("Authorization", format!("Bearer {SECRET}"), false),
+        header("X-Asks", "backout-test".to_owned(), false),
+        header("Accept", "application/json".to_owned(), false),
+        header("X-Tenant", FROM_FILE.to_owned(), true),
     ];
     Section { url, headers: headers.into(), timeout: Duration::from_secs(10), load: Some(LIMIT) }
 }
@@ -60,6 +64,7 @@ async fn shop(asked: Asked) -> Product {
         .route("/slow", get(|| async { tokio::time::sleep(Duration::from_secs(60)).await }))
         .route("/steady", get(|| async { tokio::time::sleep(Duration::from_millis(50)).await }))
         .route("/echo", get(echo))
+        .route("/long/{begin}", get(long))
         .route("/cookie", get(|| async { (AppendHeaders([("set-cookie", "sid=42; HttpOnly")]), "") }))
         .route(
             "/third",
@@ -98,6 +103,12 @@ async fn echo(uri: Uri, headers: HeaderMap) -> (HeaderMap, String) {
     let mut back = HeaderMap::new();
     back.insert("x-you-sent", headers["authorization"].clone());
     (back, format!("{uri}\n{shown}"))
+}
+
+/// A long page, in which the site's headers stand beginning at this byte.
+async fn long(Path(begin): Path<usize>, headers: HeaderMap) -> String {
+    let shown = ["authorization", "x-tenant"].map(|name| headers[name].to_str().unwrap());
+    format!("{}{}{}", "x".repeat(begin), shown.concat(), "y".repeat(MAX_BODY))
 }
 
 async fn ready() -> (Script, Product) {
@@ -196,15 +207,29 @@ async fn the_sites_headers_are_sent_and_never_told() {
     assert!(response.body.contains("x-asks=backout-test\n"), "{}", response.body);
     assert!(response.body.contains("authorization=[withheld]\n"), "{}", response.body);
     assert!(response.body.contains("accept=application/json\n"), "what is no secret stays readable");
+    assert!(response.body.contains("x-tenant=[withheld]\n"), "it came from a file: {}", response.body);
     let (shop, path) = at("/echo");
     told(script.call().check(shop, path, "header x-you-sent = x and body contains nothing".to_owned()).await);
-    assert!(!script.journal().await.contains(SECRET));
+    assert!(!script.journal().await.contains(SECRET) && !script.journal().await.contains(FROM_FILE));
     let shown = format!("{:?}", section("http://h/".to_owned()));
     assert!(shown.contains("Authorization") && !shown.contains(SECRET), "{shown}");
     let mut wrong = section("http://h/".to_owned());
-    wrong.headers.insert("x-key".to_owned(), format!("{SECRET}\n"));
+    wrong.headers.insert("x-key".to_owned(), Header { value: format!("{SECRET}\n"), secret: false });
     let refused = drivers::open(&wrong).err().unwrap().message;
     assert_eq!(refused, "the header `x-key` of the probe cannot be sent");
+}
+
+/// Wherever the end of what is kept falls into what must not be told.
+#[tokio::test]
+async fn a_secret_at_the_end_of_what_is_kept_is_withheld_as_a_whole() {
+    let (script, _product) = ready().await;
+    let sent = format!("Bearer {SECRET}{FROM_FILE}");
+    for begin in (MAX_BODY - sent.len() - 1)..=MAX_BODY {
+        let (shop, path) = at(&format!("/long/{begin}"));
+        let body = script.call().get(shop, path).await.unwrap().body;
+        let told = body.trim_start_matches('x').replace("[withheld]", "");
+        assert!(told.trim_start_matches('y').is_empty(), "from {begin}: {told}");
+    }
 }
 
 #[tokio::test]

@@ -11,11 +11,18 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 pub struct Section {
     /// `http://host:port/base`; paths of a script are below it.
     pub url: String,
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, Header>,
     /// For one request.
     pub timeout: Duration,
     /// No script may ask for more.
     pub load: Option<Load>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    pub value: String,
+    /// It came from a file or a variable of its own. Others are secret by their name.
+    pub secret: bool,
 }
 
 /// Headers may be secrets, so only their names are shown.

@@ -1,5 +1,5 @@
 //! GETs over HTTP, each with a connection of its own, so that an answer tells how the product is now.
-use super::{Failure, load, path};
+use super::{Failure, load, path, secrets::Secrets};
 use crate::resource::{
     CallCtx, http,
     probe::{Load, MAX_BODY, Observe, Response, Sample, Section},
@@ -25,8 +25,7 @@ pub struct Http {
     client: Client,
     timeout: Duration,
     load: Option<Load>,
-    /// What must not come back to a script, by a page that shows the request's headers.
-    secrets: Vec<String>,
+    secrets: Secrets,
 }
 
 impl Http {
@@ -35,35 +34,25 @@ impl Http {
         if base.query().is_some() || base.fragment().is_some() {
             return Err(Failure::invalid("the address of a probe ends with its path; a query belongs in the script"));
         }
-        let (mut headers, mut secrets) = (HeaderMap::new(), Vec::new());
-        for (name, value) in &section.headers {
+        let (mut headers, mut secrets) = (HeaderMap::new(), Secrets::default());
+        for (name, header) in &section.headers {
             let wrong = || Failure::invalid(format!("the header `{name}` of the probe cannot be sent"));
             let key = HeaderName::try_from(name).map_err(|_| wrong())?;
-            let mut content = HeaderValue::try_from(value).map_err(|_| wrong())?;
-            if is_secret(key.as_str()) {
+            let mut content = HeaderValue::try_from(&header.value).map_err(|_| wrong())?;
+            if header.secret || is_secret(key.as_str()) {
                 content.set_sensitive(true);
-                secrets.extend(parts(value));
+                secrets.add(&header.value);
             }
             headers.insert(key, content);
         }
         let client = http::client(&base, headers.clone(), 0)?;
         Ok(Self { base, headers, client, timeout: section.timeout, load: section.load, secrets })
     }
-
-    fn withhold(&self, text: String) -> String {
-        self.secrets.iter().fold(text, |text, secret| text.replace(secret, "[withheld]"))
-    }
 }
 
-/// By its name: a value that is none, `application/json`, may well be part of an answer.
+/// By its name, where the site has the value in plain sight: `application/json` may well be part of an answer.
 fn is_secret(name: &str) -> bool {
     ["auth", "cookie", "token", "key", "secret", "pass", "session", "signature"].iter().any(|part| name.contains(part))
-}
-
-/// The value, and without its scheme: `Bearer abc` may come back as `abc`. Short words would be found everywhere.
-fn parts(value: &str) -> impl Iterator<Item = String> {
-    let credential = value.split_once(' ').map(|(_, rest)| rest.trim());
-    [Some(value.trim()), credential].into_iter().flatten().filter(|part| part.len() >= 6).map(ToOwned::to_owned)
 }
 
 #[async_trait]
@@ -75,13 +64,18 @@ impl Observe for Http {
         let answer = self.client.get(url).timeout(timeout).send().await.map_err(|e| http::why(&e, timeout))?;
         let status = answer.status().as_u16();
         let headers = kept(answer.headers());
-        let body = http::body(answer, MAX_BODY, MAX_READ, timeout).await?;
+        // What follows the part that is kept tells whether a secret begins in it; a character may be cut as well.
+        let body = http::body(answer, MAX_BODY + self.secrets.longest() + 4, MAX_READ, timeout).await?;
+        let text = text(&body.bytes, body.cut);
         let millis = began.elapsed().as_secs_f64() * 1000.0;
         Ok(Response {
             status,
-            headers: headers.into_iter().map(|(name, value)| (name, self.withhold(value))).collect(),
-            body: self.withhold(text(&body.bytes, body.cut)),
-            cut: body.cut,
+            headers: headers
+                .into_iter()
+                .map(|(name, value)| (name, self.secrets.withhold(&value, value.len())))
+                .collect(),
+            body: self.secrets.withhold(&text, MAX_BODY),
+            cut: body.cut || text.len() > MAX_BODY,
             millis,
         })
     }

@@ -1,6 +1,7 @@
 mod http;
 mod load;
 mod path;
+mod secrets;
 
 use super::{Failure, Probe, Section, Unchangeable};
 use crate::resource::Access;
