@@ -2,7 +2,7 @@
 use super::{Site, path};
 use crate::{
     diagnostic::{Mistake, shown},
-    resource::{ResourceId, Right, database, service, tree},
+    resource::{ResourceId, Right, database, process::User, service, tree},
 };
 use std::{
     collections::BTreeMap,
@@ -123,16 +123,16 @@ impl Site {
             .collect();
         let services = self.services.iter().map(|(name, section)| {
             let service::Driver::Process(process) = &section.driver;
-            (ResourceId::new("service", name), &process.run, &process.dir, &process.user)
+            (ResourceId::new("service", name), &process.run, &process.dir, &process.env, &process.user)
         });
         let tools = self.tools.iter();
-        let tools = tools.map(|(name, s)| (ResourceId::new("tool", name), &s.run, &s.dir, &s.user));
+        let tools = tools.map(|(name, s)| (ResourceId::new("tool", name), &s.run, &s.dir, &s.env, &s.user));
         services
             .chain(tools)
-            .filter_map(|(id, run, dir, user)| {
-                // The program, a script that an interpreter is given, or the folder in which it looks for one.
-                let arguments = run.iter().filter(|word| word.contains('/')).map(|word| dir.join(word));
-                let mut paths = arguments.chain(std::iter::once(dir.clone()));
+            .filter_map(|(id, run, dir, env, user)| {
+                // The program, a script that an interpreter is given, or a folder in which it looks for one.
+                let named = run.iter().chain(env.values()).flat_map(|word| named(word)).map(|path| dir.join(path));
+                let mut paths = named.chain(std::iter::once(dir.clone()));
                 let (tree, _, package) = paths.find_map(|path| {
                     let real = path::real(&path);
                     trees.iter().find(|(_, tree, _)| path.starts_with(tree) || real.starts_with(path::place(tree)))
@@ -147,7 +147,8 @@ impl Site {
         let mut mistakes = Vec::new();
         for foreign in self.foreign_code() {
             let as_root = match foreign.user.as_deref() {
-                Some(user) => user == "root" || user == "0",
+                // An account of any name may be root's.
+                Some(user) => user == "root" || user == "0" || User::named(user).is_ok_and(|user| user.uid == 0),
                 None => root_here,
             };
             if as_root && !self.allow_root.contains(&foreign.id) {
@@ -158,6 +159,18 @@ impl Site {
         }
         mistakes
     }
+}
+
+/// What a word of a command line, or a value of its environment, may name: `srv/app`, `--config=srv/app/x`, `bin:srv/app/bin`,
+/// `-Isrv/app/lib`, `cd srv/app && ./run`. Rather one too many: what is no path lies in no tree.
+fn named(word: &str) -> Vec<&str> {
+    let lists = word.split(['=', ':', ',']);
+    let shell = word.split(|c: char| c.is_whitespace() || "=:,;&|()<>{}`$\"'".contains(c));
+    let whole: Vec<&str> = std::iter::once(word).chain(lists).chain(shell).filter(|part| !part.is_empty()).collect();
+    let option = whole.iter().filter(|part| part.starts_with('-')).filter_map(|part| part.get(2..));
+    let absolute = whole.iter().filter_map(|part| part.find('/').map(|at| &part[at..]));
+    let within: Vec<&str> = option.chain(absolute).filter(|part| !part.is_empty()).collect();
+    [whole, within].concat()
 }
 
 /// A service or tool whose program a package may write.

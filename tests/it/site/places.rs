@@ -106,3 +106,34 @@ fn excluded_folders_of_a_tree_may_hold_other_resources_but_not_the_state() {
     let site = site.replace("\"state\"", "\"srv/shop/var/state\"");
     assert_eq!(load(site.replace("\"uploads\"", "\"var\"")), Err(1), "it would be elsewhere during an exchange");
 }
+
+/// In whatever way a command line or its environment leads there.
+#[test]
+fn root_runs_nothing_that_a_package_may_write() {
+    let folder = host();
+    let as_root = |lines: &str| {
+        folder.write("backout.toml", format!("{SITE}\n[tool.sly]\nuser = \"root\"\n{lines}\n"));
+        match Site::load(&folder.at("backout.toml")) {
+            Ok(_) => Vec::new(),
+            Err(mistakes) => mistakes.0.into_iter().map(|mistake| mistake.message).collect(),
+        }
+    };
+    for lines in [
+        "run = [\"sh\", \"srv/shop/run.sh\"]",
+        "run = [\"python3\", \"shop\"]\ndir = \"srv\"",
+        "run = [\"nginx\", \"--config=srv/shop/nginx.conf\"]",
+        "run = [\"perl\", \"-Isrv/shop/lib\", \"-e\", \"use Shop\"]",
+        "run = [\"sh\", \"-c\", \"cd srv/shop && ./run.sh\"]",
+        "run = [\"serve\"]\nenv.PATH = \"/usr/bin:srv/shop/bin\"",
+        "run = [\"serve\"]\nenv.LD_PRELOAD = \"srv/shop/lib.so\"",
+        "run = [\"serve\"]\nenv.JAVA_OPTS = \"-javaagent:srv/shop/agent.jar\"",
+    ] {
+        assert_eq!(as_root(lines), ["tool `sly` would run as root what `acme/shop` may write"], "{lines}");
+    }
+    for lines in [
+        "run = [\"sh\", \"srv/shopping/run.sh\"]",
+        "run = [\"serve\", \"shop\"]\nenv = { PATH = \"/usr/bin:/bin\", MODE = \"shop\" }",
+    ] {
+        assert_eq!(as_root(lines), [""; 0], "{lines}");
+    }
+}
