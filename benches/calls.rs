@@ -113,7 +113,7 @@ impl Bench {
         let mut gate = Gate::new(self.journal.clone(), self.run, place, Events::default(), CancellationToken::new());
         gate.quota.calls = u32::MAX;
         let limits = Limits { cpu: Duration::from_secs(3600), ..Limits::default() };
-        Work { gate, resources: self.resources.clone(), limits, seed: 1 }
+        Work { gate, resources: self.resources.clone(), limits, seed: 1, started: Duration::ZERO }
     }
 }
 

@@ -69,6 +69,24 @@ impl Default for Quota {
     }
 }
 
+/// How much of its log one attempt of one step has used.
+#[derive(Clone)]
+pub struct LogMeter {
+    used: Arc<AtomicU64>,
+    limit: u64,
+}
+
+impl LogMeter {
+    /// Every line costs a little more than its text.
+    pub fn count(&self, lines: usize, bytes: usize) -> Result<(), Stop> {
+        let bytes = (bytes + 16 * lines) as u64;
+        if self.used.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit {
+            return Err(Stop::Limit { what: "bytes of log and report in one step", limit: self.limit });
+        }
+        Ok(())
+    }
+}
+
 /// The gate of one attempt of one step.
 pub struct Gate {
     pub journal: Arc<Journal>,
@@ -82,8 +100,8 @@ pub struct Gate {
     /// When the step's wall time is over.
     pub until: Option<Instant>,
     calls: AtomicU32,
-    log: AtomicU64,
-    written: AtomicU64,
+    log: Arc<AtomicU64>,
+    written: Arc<AtomicU64>,
     /// Bytes of the whole phase, whose gates share it.
     pub written_in_phase: Arc<AtomicU64>,
     last_warning: Mutex<Option<String>>,
@@ -102,21 +120,22 @@ impl Gate {
             quota: Quota::default(),
             until: None,
             calls: AtomicU32::new(0),
-            log: AtomicU64::new(0),
-            written: AtomicU64::new(0),
+            log: Arc::default(),
+            written: Arc::default(),
             written_in_phase: Arc::default(),
             last_warning: Mutex::new(None),
             last_hint: Mutex::new(None),
         }
     }
 
-    /// Bytes for log and report; every line costs a little more than its text.
+    /// One line for log or report.
     pub fn count_log(&self, bytes: usize) -> Result<(), Stop> {
-        let bytes = bytes as u64 + 16;
-        if self.log.fetch_add(bytes, Ordering::Relaxed) + bytes > self.quota.log_bytes {
-            return Err(Stop::Limit { what: "bytes of log and report in one step", limit: self.quota.log_bytes });
-        }
-        Ok(())
+        self.log_meter().count(1, bytes)
+    }
+
+    /// For what writes into the log beside the gate.
+    pub fn log_meter(&self) -> LogMeter {
+        LogMeter { used: self.log.clone(), limit: self.quota.log_bytes }
     }
 
     /// A step that asks for the same megabyte again and again would fill the disk under the journal.
@@ -131,6 +150,11 @@ impl Gate {
             });
         }
         Ok(())
+    }
+
+    /// What calls have added to the journal so far: in this attempt, and in the phase.
+    fn totals(&self) -> [Arc<AtomicU64>; 2] {
+        [self.written.clone(), self.written_in_phase.clone()]
     }
 
     /// A script that breaks down has often said why just before.
@@ -197,6 +221,7 @@ impl Gate {
                 run: self.run,
                 place: self.place.clone(),
                 sequence,
+                totals: self.totals(),
             }),
             progress: Arc::new(News { events: self.events.clone(), place: self.place.clone(), operation: O::NAME }),
         };
@@ -212,7 +237,7 @@ impl Gate {
         result
     }
 
-    fn in_time(&self) -> Result<(), Stop> {
+    pub fn in_time(&self) -> Result<(), Stop> {
         match self.until {
             Some(until) if Instant::now() >= until => {
                 Err(Stop::Limit { what: "seconds of wall time in one step", limit: self.quota.wall.as_secs() })
@@ -318,6 +343,11 @@ impl Gate {
         }
         self.remember_hint(&result);
         let recorded = recorded::<O>(&result)?;
+        // It has happened, so its outcome is written down and told, however big it is: the next call is one too many.
+        let size = json_size(&recorded);
+        for total in self.totals() {
+            total.fetch_add(size, Ordering::Relaxed);
+        }
         let entry = Entry::Outcome { result: recorded, millis: millis(began) };
         if let Err(error) = self.journal.append(self.run, &self.place, sequence, entry).await {
             if let (journal::Error::Unwritten { .. }, Ok(output)) = (&error, &result) {
@@ -330,7 +360,8 @@ impl Gate {
     }
 
     async fn append(&self, sequence: u32, entry: Entry) -> Result<(), Stop> {
-        self.journal.append(self.run, &self.place, sequence, entry).await.map_err(|e| Stop::Journal(e.to_string()))
+        let appended = self.journal.append(self.run, &self.place, sequence, entry).await;
+        appended.map(drop).map_err(|e| Stop::Journal(e.to_string()))
     }
 }
 
@@ -376,13 +407,20 @@ struct Testimony {
     run: RunId,
     place: Place,
     sequence: u32,
+    /// of the gate: nothing may keep an operation from leaving evidence, so the next call is one too many
+    totals: [Arc<AtomicU64>; 2],
 }
 impl Witness for Testimony {
     fn evidence(&self, data: serde_json::Value) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>> {
         Box::pin(async move {
+            let size = json_size(&data);
+            for total in &self.totals {
+                total.fetch_add(size, Ordering::Relaxed);
+            }
             self.journal
                 .append(self.run, &self.place, self.sequence, Entry::Evidence { data })
                 .await
+                .map(drop)
                 .map_err(|e| Failure::failed(format!("the journal cannot be written: {e}")))
         })
     }

@@ -72,6 +72,10 @@ pub enum Entry {
         label: String,
         right: String,
     },
+    /// What the script has printed: its words, and nobody else's.
+    Printed {
+        text: String,
+    },
     /// What the host itself says or decides: why a rollback begins, that a fence was lifted.
     Said {
         level: Level,
@@ -117,13 +121,34 @@ pub struct Header {
     /// `sha256:…` of the site file as it was read
     pub site: String,
     pub host: String,
-    /// of everything random that the script sees
+    /// of everything random that the script sees; each attempt of a step has a seed of its own, which follows from this one
     pub seed: u64,
     pub backout: String,
     /// The run whose restore point this one uses or makes; 0: none yet.
     pub restore_point: RunId,
     /// resources that the run holds
     pub holds: Vec<String>,
+    pub limits: Limits,
+}
+
+/// What each attempt of a step may use. With it, the journal, the component and the payload are enough to run it again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    pub memory_bytes: u64,
+    pub table_elements: u64,
+    pub instances: u64,
+    pub cpu_millis: u64,
+    pub time_millis: u64,
+    pub call_bytes: u64,
+    pub handles: u64,
+    pub steps: u64,
+    pub steps_at_once: u64,
+    pub host_calls: u64,
+    pub log_bytes: u64,
+    pub store_bytes: u64,
+    pub journal_bytes: u64,
+    /// of all steps of a phase together
+    pub journal_bytes_of_phase: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -43,9 +43,11 @@ fn reading(entry: &Entry) -> (Subject, Event) {
     match entry {
         Entry::RunStarted(_) => (Subject::Run, Event::Begins),
         Entry::RunEnded(_) => (Subject::Run, Event::Ends),
-        Entry::Assessed { .. } | Entry::Planned { .. } | Entry::Denied { .. } | Entry::Said { .. } => {
-            (Subject::Run, Event::GoesOn)
-        }
+        Entry::Assessed { .. }
+        | Entry::Planned { .. }
+        | Entry::Denied { .. }
+        | Entry::Printed { .. }
+        | Entry::Said { .. } => (Subject::Run, Event::GoesOn),
         Entry::StepStarted => (Subject::Step, Event::Begins),
         Entry::StepEnded { .. } => (Subject::Step, Event::Ends),
         Entry::Intent(_) => (Subject::Operation, Event::Begins),

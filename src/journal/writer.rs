@@ -57,6 +57,8 @@ pub type Listener = Arc<dyn Fn(&Recorded) + Send + Sync>;
 /// The writing end.
 pub struct Journal {
     path: PathBuf,
+    /// When the run began, as its first entry says.
+    began: i64,
     queue: mpsc::Sender<Message>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -77,19 +79,22 @@ impl Journal {
         started.id = insert(&tx, &started).map_err(sqlite)?;
         tx.commit().map_err(sqlite)?;
         listener(&started);
+        let began = started.at;
         let (queue, inbox) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("journal".into())
             .spawn(move || Writer { db, path: file, run, history, notes: Vec::new(), listener }.serve(&inbox))
             .map_err(|_| Error::Closed)?;
-        Ok((Self { path: path.to_owned(), queue, thread: Some(thread) }, run))
+        Ok((Self { path: path.to_owned(), began, queue, thread: Some(thread) }, run))
     }
 
-    /// Returns when the entry is on disk.
-    pub async fn append(&self, run: RunId, place: &Place, seq: u32, entry: Entry) -> Result<(), Error> {
+    /// Returns when the entry is on disk, with the moment that stands in it.
+    pub async fn append(&self, run: RunId, place: &Place, seq: u32, entry: Entry) -> Result<i64, Error> {
         let (reply, done) = oneshot::channel();
-        self.send(Message::Durable(recorded(run, place, seq, entry), reply))?;
-        done.await.map_err(|_| Error::Closed)?
+        let recorded = recorded(run, place, seq, entry);
+        let at = recorded.at;
+        self.send(Message::Durable(recorded, reply))?;
+        done.await.map_err(|_| Error::Closed)?.map(|()| at)
     }
 
     /// Becomes durable with the next `append`, or shortly after.
@@ -120,6 +125,11 @@ impl Journal {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Milliseconds since 1970-01-01 UTC.
+    pub fn began(&self) -> i64 {
+        self.began
     }
 
     fn send(&self, message: Message) -> Result<(), Error> {
@@ -156,6 +166,7 @@ pub fn kind(entry: &Entry) -> &'static str {
         Entry::Outcome { .. } => "outcome",
         Entry::Observed { .. } => "observed",
         Entry::Denied { .. } => "denied",
+        Entry::Printed { .. } => "printed",
         Entry::Said { .. } => "said",
     }
 }

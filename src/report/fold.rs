@@ -114,6 +114,10 @@ impl Fold {
                 label: label.clone(),
                 right: right.clone(),
             }),
+            Entry::Printed { text } if own => {
+                let lines = text.lines().filter(|line| !line.trim().is_empty());
+                self.log.extend(lines.map(|text| line(r, "info", text)));
+            }
             Entry::Said { level, text } if own => {
                 let level = match level {
                     Level::Info => "info",

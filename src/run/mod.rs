@@ -20,6 +20,7 @@ use crate::{
     },
     session::{Limits, Script, Work},
 };
+use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -27,6 +28,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64},
     },
+    time::Duration,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +87,7 @@ impl Run {
         let events = setup.events.clone();
         let listener =
             Arc::new(move |recorded: &journal::Recorded| events.send(Event::Recorded(Box::new(recorded.clone()))));
+        setup.header.limits = setup.limits.recorded();
         let (journal, id) = Journal::begin(&state.join("journal.db"), setup.header.clone(), listener)?;
         locks.name(id).map_err(|source| Error::State { path: state.display().to_string(), source })?;
         if setup.memory.restore_point.run == 0 {
@@ -139,14 +142,17 @@ impl Run {
         Gate::new(self.0.journal.clone(), self.0.id, place, self.0.events.clone(), cancel)
     }
 
-    fn work(&self, place: Place) -> Work {
+    /// `started` in milliseconds since 1970-01-01 UTC.
+    fn work(&self, place: Place, started: i64) -> Work {
+        let seed = seed(self.0.header.seed, &place);
         let mut gate = self.gate(place, self.0.cancel.clone());
         gate.quota = self.0.limits.quota;
         let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
         gate.written_in_phase = written.entry((gate.place.phase.clone(), gate.place.rolled_back)).or_default().clone();
         drop(written);
         gate.until = Some(std::time::Instant::now() + gate.quota.wall);
-        Work { gate, resources: self.0.resources.clone(), limits: self.0.limits, seed: self.0.header.seed }
+        let started = Duration::from_millis(u64::try_from(started).unwrap_or(0));
+        Work { gate, resources: self.0.resources.clone(), limits: self.0.limits, seed, started }
     }
 
     fn reader(&self) -> Result<Reader, journal::Error> {
@@ -156,12 +162,19 @@ impl Run {
     /// What the host itself says; in the journal and on the display.
     pub async fn say(&self, level: Level, text: impl Into<String>) -> Result<(), journal::Error> {
         let place = Place::new("", false, "", 0);
-        self.0.journal.append(self.0.id, &place, 0, Entry::Said { level, text: text.into() }).await
+        self.0.journal.append(self.0.id, &place, 0, Entry::Said { level, text: text.into() }).await.map(drop)
     }
 
     /// The last entry; all of the run is on disk when it returns.
     pub async fn end(&self, ending: &Ending) -> Result<(), journal::Error> {
         let place = Place::new("", false, "", 0);
-        self.0.journal.append(self.0.id, &place, 0, Entry::RunEnded(ending.clone())).await
+        self.0.journal.append(self.0.id, &place, 0, Entry::RunEnded(ending.clone())).await.map(drop)
     }
+}
+
+/// Steps that run at once, or again, would otherwise draw the same numbers, and give two things one name.
+fn seed(of_run: u64, place: &Place) -> u64 {
+    let Place { phase, rolled_back, step, attempt } = place;
+    let digest = Sha256::digest(format!("{of_run}\0{phase}\0{rolled_back}\0{step}\0{attempt}"));
+    digest.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte))
 }

@@ -56,7 +56,7 @@ const MAX_TEXT: usize = 4_000;
 impl Run {
     pub async fn assess(&self) -> Result<Vec<journal::Risk>, Halt> {
         let place = Place::new("assess", false, "", 1);
-        let answer = self.script()?.assess(self.work(place.clone())).await;
+        let answer = self.script()?.assess(self.work(place.clone(), self.0.journal.began())).await;
         let risks = self.answered(&place, answer)?;
         if risks.len() > 100 {
             return Err(self.failed(&place, Failure::invalid(format!("{} risks, the limit is 100", risks.len()))));
@@ -84,7 +84,7 @@ impl Run {
         let place = Place::new(phase.as_str(), rolled_back, "", 1);
         let attempt = self.0.plans.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let place = Place { attempt, ..place };
-        let answer = self.script()?.plan(self.work(place.clone()), phase.wit()).await;
+        let answer = self.script()?.plan(self.work(place.clone(), self.0.journal.began()), phase.wit()).await;
         let steps = self.answered(&place, answer)?;
         let mut steps = graph::resolve(steps, self.0.limits.steps).map_err(|mistakes| {
             self.failed(&place, Failure::invalid(format!("the plan is wrong: {}", mistakes.join("; "))))
@@ -155,9 +155,9 @@ impl Run {
     async fn step(&self, phase: Phase, rolled_back: bool, step: &journal::Step) -> Result<(), Halt> {
         for attempt in 1..=step.attempts {
             let place = Place::new(phase.as_str(), rolled_back, &step.name, attempt);
-            self.append(&place, Entry::StepStarted).await?;
+            let started = self.append(&place, Entry::StepStarted).await?;
             let began = Instant::now();
-            let answer = self.script()?.run(self.work(place.clone()), phase.wit(), &step.name).await;
+            let answer = self.script()?.run(self.work(place.clone(), started), phase.wit(), &step.name).await;
             let result = self.answered(&place, answer);
             let written = match &result {
                 Ok(()) => Ok(()),
@@ -215,7 +215,7 @@ impl Run {
         Halt::Stopped { step: place.title(), stop: Stop::Journal(error.to_string()) }
     }
 
-    async fn append(&self, place: &Place, entry: Entry) -> Result<(), Halt> {
+    async fn append(&self, place: &Place, entry: Entry) -> Result<i64, Halt> {
         let appended = self.0.journal.append(self.0.id, place, 0, entry).await;
         appended.map_err(|e| self.unwritable(place, &e))
     }

@@ -2,18 +2,21 @@ use super::{
     Ended, Error,
     cache::Cache,
     compile::Compiler,
+    console::Console,
     limits::{Exceeded, Limits, Meter},
+    processor::Processor,
     wasi::{self, Clock},
 };
 use crate::{
     capability::{self, types},
     gate::{Gate, Stop},
+    journal::Entry,
     resource::{Failure, Resources},
 };
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use wasmtime::{
     Config, Store, UpdateDeadline,
@@ -112,7 +115,10 @@ pub struct Work {
     pub gate: Gate,
     pub resources: Arc<Resources>,
     pub limits: Limits,
+    /// of everything random that it sees
     pub seed: u64,
+    /// what WASI's wall clock says at its beginning; since 1970-01-01 UTC
+    pub started: Duration,
 }
 
 /// A script, ready to be instantiated.
@@ -146,15 +152,13 @@ impl Script {
         call: impl AsyncFnOnce(Exports, &mut Store<Host>) -> wasmtime::Result<Result<T, types::Error>>,
     ) -> Result<Result<T, Failure>, Ended> {
         let limits = work.limits;
-        let console = limits.console();
+        let console = Console::new(&work.gate.log_meter());
         let clock = Clock::default();
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let journal = (work.gate.journal.clone(), work.gate.run, work.gate.place.clone());
-        let cancel = work.gate.cancel.clone();
         let host = Host {
-            wasi: wasi::context(work.seed, started, &clock, &console),
+            wasi: wasi::context(work.seed, work.started, &clock, &console),
             gate: work.gate,
             resources: work.resources,
             table,
@@ -165,28 +169,29 @@ impl Script {
         store.limiter(|host| &mut host.meter);
         store.set_hostcall_fuel(limits.call_bytes);
         store.set_epoch_deadline(1);
-        let ticks = limits.cpu.as_millis() / TICK.as_millis();
-        let mut used: u128 = 0;
-        store.epoch_deadline_callback(move |_| {
-            // One tick at a time: a plain deadline would charge the script for waiting in a host call.
-            used += 1;
-            if used > ticks {
-                return Err(Exceeded(format!("{:?} of processor time", ticks_as_time(ticks))).into());
+        let processor = Processor::default();
+        let busy = processor.clone();
+        store.epoch_deadline_callback(move |store| {
+            // Ticks are not counted: they also go by while the script waits, and while others have the processor.
+            if busy.used() > limits.cpu {
+                return Err(Exceeded(format!("{:?} of processor time", limits.cpu)).into());
             }
-            if cancel.is_cancelled() {
+            let gate = &store.data().gate;
+            gate.in_time()?;
+            if gate.cancel.is_cancelled() {
                 return Err(Stop::Cancelled.into());
             }
             Ok(UpdateDeadline::Yield(1))
         });
-        let result = match self.pre.instantiate_async(&mut store).await {
-            Ok(exports) => call(exports, &mut store).await,
-            Err(error) => Err(error),
+        let work = async {
+            let exports = self.pre.instantiate_async(&mut store).await?;
+            call(exports, &mut store).await
         };
-        let printed = console.printed();
-        if !printed.trim().is_empty() {
+        let result = processor.counting(work).await;
+        let text = console.printed();
+        if !text.trim().is_empty() {
             let (journal, run, place) = journal;
-            let entry = crate::journal::Entry::Said { level: crate::journal::Level::Info, text: printed };
-            journal.note(run, &place, 0, entry);
+            journal.note(run, &place, 0, Entry::Printed { text });
         }
         match result {
             Ok(answer) => Ok(answer.map_err(|error| store.data().gate.hinted(error.into()))),
@@ -196,10 +201,6 @@ impl Script {
             }
         }
     }
-}
-
-fn ticks_as_time(ticks: u128) -> Duration {
-    TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
 fn ended(error: &wasmtime::Error, limits: &Limits, last_words: Option<String>) -> Ended {
@@ -237,7 +238,6 @@ fn exceeded(error: &wasmtime::Error, root: &str, limits: &Limits) -> Option<Stri
     }
     let words = [
         ("too much data is being copied", format!("more than {} MiB in one call", limits.call_bytes >> 20)),
-        ("write beyond capacity of MemoryOutputPipe", format!("more than {} bytes of output", limits.quota.log_bytes)),
         ("requested len ", format!("more than {} MiB of random bytes at once", wasi::MAX_RANDOM >> 20)),
         ("resource limit exceeded: ", format!("more than {} instances, memories or tables", limits.instances)),
     ];

@@ -1,5 +1,4 @@
-use super::wasi::Console;
-use crate::gate::Quota;
+use crate::{gate::Quota, journal};
 use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
@@ -11,7 +10,7 @@ pub struct Limits {
     /// elements of all tables together
     pub table_elements: u64,
     pub instances: usize,
-    /// time on a processor inside the script; waiting for the host is free
+    /// time on a processor, of the script and of what the host does at once for its calls; waiting is free
     pub cpu: Duration,
     /// bytes that one host call may carry in
     pub call_bytes: usize,
@@ -41,9 +40,25 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What a script prints counts against its log.
-    pub(super) fn console(&self) -> Console {
-        Console::new(usize::try_from(self.quota.log_bytes).unwrap_or(usize::MAX))
+    /// As the journal keeps them.
+    pub fn recorded(&self) -> journal::Limits {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        journal::Limits {
+            memory_bytes: self.memory,
+            table_elements: self.table_elements,
+            instances: self.instances as u64,
+            cpu_millis: millis(self.cpu),
+            time_millis: millis(self.quota.wall),
+            call_bytes: self.call_bytes as u64,
+            handles: self.handles as u64,
+            steps: self.steps as u64,
+            steps_at_once: self.steps_at_once as u64,
+            host_calls: self.quota.calls.into(),
+            log_bytes: self.quota.log_bytes,
+            store_bytes: self.quota.store_bytes,
+            journal_bytes: self.quota.journal_bytes,
+            journal_bytes_of_phase: self.quota.journal_bytes_of_phase,
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! A script's life: bytes → a compiled component, cached → one instance for each call, inside limits.
 mod cache;
 mod compile;
+mod console;
 mod engine;
 mod limits;
+mod processor;
 mod wasi;
 
 pub use compile::{CPU as COMPILE_CPU, MEMORY as COMPILE_MEMORY, run as compile};

@@ -1,6 +1,6 @@
 //! WASI with nothing behind it: no files, no network, random numbers from the run's seed. Its clocks stand still; only a sleep
 //! moves them, and every sleep (Python's `time.sleep`, a `poll` with a timeout) is an operation that passes the gate.
-use super::engine::Host;
+use super::{console::Console, engine::Host};
 use crate::{
     capability::{AsCall, clock},
     gate::Gate,
@@ -21,36 +21,9 @@ use wasmtime_wasi::{
     p2::{
         self, DynPollable, Pollable,
         bindings::{clocks::monotonic_clock, io::poll},
-        pipe::MemoryOutputPipe,
         subscribe,
     },
 };
-
-/// What a script prints, up to a limit.
-#[derive(Clone)]
-pub struct Console {
-    pub out: MemoryOutputPipe,
-    pub err: MemoryOutputPipe,
-}
-
-impl Console {
-    pub fn new(limit: usize) -> Self {
-        Self { out: MemoryOutputPipe::new(limit), err: MemoryOutputPipe::new(limit) }
-    }
-
-    pub fn printed(&self) -> String {
-        let mut text = String::from_utf8_lossy(&self.out.contents()).into_owned();
-        text.push_str(&String::from_utf8_lossy(&self.err.contents()));
-        text
-    }
-
-    /// Where runtimes leave the reason for which they give up: the last line of standard error.
-    pub fn last_words(&self) -> Option<String> {
-        let text = self.err.contents();
-        let text = String::from_utf8_lossy(&text);
-        text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(|line| line.chars().take(500).collect())
-    }
-}
 
 /// Virtual nanoseconds since the start of the step, and the earliest moment that the guest is waiting for.
 #[derive(Clone, Default)]

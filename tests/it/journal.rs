@@ -134,7 +134,7 @@ async fn an_entry_in_the_wrong_place_is_refused_and_leaves_no_trace() {
     let path = dir.path().join("journal.db");
     let (journal, run) = begin(&path);
     let step_ended = || Entry::StepEnded { result: Ok(()), millis: 1 };
-    let refused = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Illegal(_))), "{result:?}");
+    let refused = |result: Result<i64, Error>| assert!(matches!(result, Err(Error::Illegal(_))), "{result:?}");
     refused(journal.append(run, &install(), 0, step_ended()).await);
     refused(journal.append(run, &install(), 1, Entry::Intent(request("tool.run"))).await);
     refused(journal.append(run + 1, &nowhere(), 0, said("of another run")).await);

@@ -142,11 +142,16 @@ impl Board {
                 let text = format!("denied: {operation} on {label} needs the right {right}");
                 vec![row(Mark::Warning, &r.place, &text, String::new())]
             }
+            // Lines of a log, and shown as such; its place says whose.
+            Entry::Printed { text } if self.verbose >= 1 => {
+                let lines = text.lines().filter(|line| !line.trim().is_empty());
+                lines.map(|line| row(Mark::Log, &r.place, line, String::new())).collect()
+            }
             Entry::Said { level, text } => {
                 let mark = if *level == Level::Info { Mark::Said } else { Mark::Warning };
                 vec![row(mark, &r.place, &format!("backout: {text}"), String::new())]
             }
-            Entry::RunEnded(_) | Entry::Assessed { .. } | Entry::Evidence { .. } => Vec::new(),
+            Entry::RunEnded(_) | Entry::Assessed { .. } | Entry::Evidence { .. } | Entry::Printed { .. } => Vec::new(),
         }
     }
 

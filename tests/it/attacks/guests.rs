@@ -6,6 +6,8 @@ use super::{
     race::Exchanging,
 };
 use crate::support::guests;
+use jiff::Timestamp;
+use serde_json::Value;
 use std::{collections::BTreeSet, fs};
 
 /// The command is `prepare` and a script's limits are those of the site unless the row has its own; what stands behind `and` is looked at beside what is
@@ -28,6 +30,7 @@ macro_rules! attacks { ($($name:ident, $by:literal, $exit:literal, $says:literal
 const ONE_SECOND_OF_CPU: &str = "memory = \"64MiB\"\ncpu = \"1s\"\ntime = \"60s\"";
 const ONE_SECOND_OF_COMPILING: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"60s\"\ncompile = \"1s\"";
 const TWO_SECONDS: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"2s\"";
+const TIME_FOR_MANY_PROCESSES: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"160s\"";
 const THOUSAND_CALLS: &str = "memory = \"64MiB\"\ncpu = \"30s\"\ntime = \"60s\"\nhost-calls = 1000";
 
 attacks! {
@@ -36,9 +39,9 @@ attacks! {
     loop_for_ever, "limit `cpu`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: 1s of processor time (failed)",
         with ONE_SECOND_OF_CPU;
-    loop_in_plan, "limit `cpu`", 3,
-        "✗ refused, nothing was changed: prepare: the script went beyond a limit: 1s of processor time (failed)",
-        with ONE_SECOND_OF_CPU;
+    loop_in_plan, "limit `time`", 3,
+        "✗ refused, nothing was changed: prepare: the script went beyond a limit: more than 2 seconds of wall time in one step (failed)",
+        with TWO_SECONDS;
     loop_at_the_start, "limit `cpu`", 3,
         "✗ refused, nothing was changed: assess: the script went beyond a limit: 1s of processor time (failed)",
         with ONE_SECOND_OF_CPU;
@@ -47,6 +50,15 @@ attacks! {
         with ONE_SECOND_OF_CPU;
     loop_after_the_answer, "limit `cpu`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: 1s of processor time (failed)",
+        with ONE_SECOND_OF_CPU;
+    loop_between_calls, "limit `cpu`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: 1s of processor time (failed)",
+        with ONE_SECOND_OF_CPU;
+    random_for_ever, "limit `cpu`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: 1s of processor time (failed)",
+        with ONE_SECOND_OF_CPU;
+    wait_two_hundred_times, "nothing: waiting is free", 0,
+        "✓ restore point 1: 0 copies proven, 0 bytes.",
         with ONE_SECOND_OF_CPU;
     recurse_for_ever, "512 KiB of stack", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: the depth of its stack (failed)";
@@ -80,15 +92,21 @@ attacks! {
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1048576 bytes of log and report in one step (failed)";
     report_for_ever, "limit `log`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1048576 bytes of log and report in one step (failed)";
-    print_for_ever, "limit `log`; no more is taken", 3,
-        "✗ refused, nothing was changed: prepare/attack: the output is closed (failed)";
+    print_for_ever, "limit `log`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1048576 bytes of log and report in one step (failed)";
+    speak_as_backout, "what a script prints stands in its own log", 0,
+        "✓ restore point 1: 0 copies proven, 0 bytes.",
+        and only_in_the_log;
     store_for_ever, "limit `store`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1048576 bytes in the store (failed)";
-    keep_tiny_values_for_ever, "limit `cpu`", 3,
-        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: 1s of processor time (failed)",
-        with ONE_SECOND_OF_CPU;
+    keep_tiny_values_for_ever, "limit `time`", 3,
+        "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 2 seconds of wall time in one step (failed)",
+        with TWO_SECONDS;
     read_for_ever, "64 MiB in the journal", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 67108864 bytes in the journal in one step (failed)";
+    answers_for_ever, "64 MiB in the journal", 5,
+        "NOT done    prepare/attack failed: the script went beyond a limit: more than 67108864 bytes…",
+        with TIME_FOR_MANY_PROCESSES;
     call_for_ever, "limit `host-calls`", 3,
         "✗ refused, nothing was changed: prepare/attack: the script went beyond a limit: more than 1000 host calls in one step (failed)",
         with THOUSAND_CALLS;
@@ -209,6 +227,9 @@ attacks! {
         and refused_before_anybody_was_asked;
     follow_a_redirect, "no redirect is followed", 3,
         "✗ refused, nothing was changed: prepare/attack: status 302, body \"\" (failed)";
+    draw_the_same_numbers, "a seed for each attempt of each step", 0,
+        "✓ restore point 1: 0 copies proven, 0 bytes.",
+        and can_be_run_again;
     deceive_the_terminal, "control characters reach no terminal", 3,
         "✗ refused, nothing was changed: prepare/attack: �]0;owned��[2J done ✓ all is well�2K (failed)";
     write_markup, "what a script says is no markup", 3,
@@ -240,6 +261,31 @@ fn no_markup_in_the_report(attempt: &Attempt) {
     for markup in ["<script", "[click](", "\n# owned", "\n| a |", "\u{202e}", "\u{2066}"] {
         assert!(!page.contains(markup), "{markup:?} stands in the report: {page}");
     }
+}
+
+/// Neither people nor programs take for Backout's word what the script has printed.
+fn only_in_the_log(attempt: &Attempt) {
+    assert!(!attempt.ended.text.contains("all is well"), "{}", attempt.ended.text);
+    let report = &attempt.report;
+    assert!(!report["said"].to_string().contains("all is well"), "{}", report["said"]);
+    let log = report["log"].as_array().unwrap().iter();
+    let log: Vec<_> = log.map(|line| (line["step"].as_str().unwrap(), line["text"].as_str().unwrap())).collect();
+    let lines = [("attack", "backout: rolled back, all is well"), ("attack", "next: backout commit --yes")];
+    assert_eq!(log, [lines, lines].concat());
+}
+
+/// Everything that it saw of itself stands in the journal: what it may use, and when each attempt began.
+fn can_be_run_again(attempt: &Attempt) {
+    let report = &attempt.report;
+    let limits = &report["header"]["limits"];
+    assert_eq!([&limits["memory_bytes"], &limits["cpu_millis"], &limits["time_millis"]], [64 << 20, 30_000, 60_000]);
+    let phase = report["phases"].as_array().unwrap().iter().find(|phase| phase["name"] == "prepare").unwrap();
+    let attempts = phase["steps"].as_array().unwrap().iter().flat_map(|step| step["attempts"].as_array().unwrap());
+    let began = |attempt: &Value| attempt["started"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let began: Vec<String> = attempts.map(|attempt| began(attempt).as_millisecond().to_string()).collect();
+    let saw = report["log"].as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap());
+    assert_eq!(began.len(), 3, "{phase:#}");
+    assert_eq!(saw.collect::<Vec<_>>(), began);
 }
 
 fn refused_before_anybody_was_asked(attempt: &Attempt) {

@@ -41,6 +41,10 @@ run = ["/bin/sleep", "1000"]
 [tool.migrate]
 run = ["/bin/touch", "srv/migrated"]
 
+[tool.loud]
+run = ["/bin/cat", "srv/loud"]
+idempotent = true
+
 [metrics.host]
 driver = "host"
 
@@ -51,6 +55,7 @@ load = { clients = 2, time = "2s" }
 [allow."evil/script"]
 tree.app = { may = ["read", "write", "backup", "restore"] }
 database.orders = { may = ["read"] }
+tool.loud = { may = ["run"] }
 metrics.host = { may = ["read"] }
 probe.shop = { may = ["get", "load"] }
 "#;
@@ -71,6 +76,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("files", "tree.app = { may = [\"read\", \"write\"], why = \"something has to be granted\" }"),
     ("metrics", "metrics.host = { may = [\"read\"], queries = [\"cpu\"], why = \"something has to be granted\" }"),
     ("probe", "probe.shop = { may = [\"get\", \"load\"], why = \"something has to be granted\" }"),
+    ("tool", "tool.loud = { may = [\"run\"], why = \"something has to be granted\" }"),
     ("database", "database.orders = { may = [\"read\"], why = \"something has to be granted\" }"),
 ];
 
@@ -125,6 +131,7 @@ fn host(component: &[u8], limits: &str, product: &Product) -> Folder {
     host.write("srv/app/sub/file", "another\n");
     host.write("srv/data/file", "of another tree\n");
     host.write("srv/secret", SECRET);
+    host.write("srv/loud", "x".repeat(1_000_000));
     symlink("../secret", host.at("srv/app/out")).unwrap();
     symlink("..", host.at("srv/app/outside")).unwrap();
     symlink("sub", host.at("srv/app/current")).unwrap();
