@@ -1,11 +1,9 @@
 //! What the life-cycle commands have in common: from files to a run, from a run's end to an exit code.
-use super::{Exit, Global, Refused, ending, past, progress::Display, ui};
+use super::{Exit, Global, Refused, ending, past, progress::Display, state, ui};
 use crate::{
-    diagnostic::shown,
     gate::{Events, Quota},
     journal::{Header, Reader},
     package::Package,
-    report,
     resource::{
         Failure, Resources,
         process::own_executable,
@@ -22,10 +20,8 @@ use crate::{
 use anyhow::Context;
 use std::{
     collections::BTreeMap,
-    fs,
     future::Future,
     hash::{BuildHasher, Hasher, RandomState},
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -60,7 +56,7 @@ where
     F: Future<Output = anyhow::Result<Exit>>,
 {
     let site = Site::load(&global.site)?;
-    make_private(&site.state)?;
+    state::make_private(&site.state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let done = runtime.block_on(async {
         let cancel = CancellationToken::new();
@@ -94,36 +90,6 @@ fn stop_on_signals(cancel: CancellationToken) -> anyhow::Result<()> {
             }
         }
     });
-    Ok(())
-}
-
-/// The state folder holds the journal, and packages and copies that a rollback trusts: whoever can write there could have another
-/// program run, or another past told.
-fn make_private(state: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    let shown = shown(&state.display().to_string());
-    if state.symlink_metadata().is_ok() && !state.is_dir() {
-        return Err(Refused::new(format!("the state folder {shown} is no folder"))
-            .hint("move away what is there")
-            .into());
-    }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state)
-        .with_context(|| format!("make the state folder {shown}"))?;
-    let about = fs::metadata(state).with_context(|| format!("look at the state folder {shown}"))?;
-    if about.uid() != rustix::process::geteuid().as_raw() {
-        let message = format!("the state folder {shown} belongs to another user (number {})", about.uid());
-        return Err(Refused::new(message).hint("run Backout as that user, or give the folder to this one").into());
-    }
-    if about.mode() & 0o022 != 0 {
-        let message =
-            format!("others than its owner may write into the state folder {shown} (mode {:o})", about.mode() & 0o7777);
-        return Err(Refused::new(message)
-            .hint(format!("look what they have done there, then: chmod 700 {shown}"))
-            .into());
-    }
     Ok(())
 }
 
@@ -188,7 +154,7 @@ impl Lead {
         match (named, point) {
             (Some(path), _) => Ok(Package::open(path)?),
             (None, Some(point)) => {
-                let kept = self.kept_package(&point.digest);
+                let kept = state::kept_package(&self.site.state, &point.digest);
                 let package =
                     Package::open(&kept).with_context(|| format!("open the package that run {} kept", point.run))?;
                 if package.digest == point.digest {
@@ -201,26 +167,6 @@ impl Lead {
             (None, None) => Err(Refused::new("no package is named, and there is no restore point that would name one")
                 .hint("name the package's folder")
                 .into()),
-        }
-    }
-
-    fn kept_package(&self, digest: &str) -> PathBuf {
-        self.site.state.join("packages").join(digest.trim_start_matches("sha256:"))
-    }
-
-    /// Keeps the package with the restore point, so that there is a way back even when the vendor's folder is gone.
-    fn keep_package(&self, package: &Package) -> anyhow::Result<()> {
-        let kept = self.kept_package(&package.digest);
-        if kept.exists() || package.dir == kept {
-            return Ok(());
-        }
-        let folder = self.site.state.join("packages");
-        fs::create_dir_all(&folder)?;
-        let staging = tempfile::tempdir_in(&folder)?;
-        copy(package, staging.path()).context("keep the package beside the journal")?;
-        match fs::rename(staging.keep(), &kept) {
-            Err(error) if !kept.exists() => Err(error).context("keep the package beside the journal"),
-            _ => Ok(fs::File::open(&folder)?.sync_all()?),
         }
     }
 
@@ -252,7 +198,7 @@ impl Lead {
             self.site.upgradable(package)?;
             // What could not be exchanged is found before the upgrade, not by its rollback.
             self.site.survey().none_or()?;
-            self.keep_package(package)?;
+            state::keep_package(&self.site.state, package)?;
         }
         let facts = Facts {
             package: package.manifest.name.clone(),
@@ -394,7 +340,7 @@ impl Lead {
         // What the journal holds is safe, and the exit code true, also where no report can be written.
         match report {
             Ok(report) => {
-                let kept = keep_report(&report, &folder);
+                let kept = state::keep_report(&report, &folder);
                 if self.global.json {
                     ui::json(&report)?;
                 } else {
@@ -413,36 +359,6 @@ impl Lead {
         }
         Ok(exit(&outcome))
     }
-}
-
-fn keep_report(report: &report::Report, folder: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(folder)?;
-    for (name, text) in [("report.md", report::markdown(report)), ("report.json", report::json(report)?)] {
-        write_whole(&folder.join(name), &text).with_context(|| format!("write {name}"))?;
-    }
-    Ok(())
-}
-
-/// The files that the digest covers, nothing else that lies in the folder.
-fn copy(package: &Package, to: &Path) -> io::Result<()> {
-    let files = package.manifest.payload.values().map(|path| &path.value);
-    for path in files.chain([&package.manifest.script.value, &PathBuf::from("package.toml")]) {
-        let copied = to.join(path);
-        fs::create_dir_all(copied.parent().unwrap_or(to))?;
-        fs::copy(package.dir.join(path), &copied)?;
-        fs::File::open(&copied)?.sync_all()?;
-    }
-    fs::File::open(to)?.sync_all()
-}
-
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    Ok(())
 }
 
 pub fn exit(outcome: &Outcome) -> Exit {

@@ -20,6 +20,7 @@ mod rollback;
 mod runs;
 mod shop;
 mod show;
+mod state;
 mod supervise;
 pub mod ui;
 mod unfence;

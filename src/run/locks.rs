@@ -17,6 +17,8 @@ pub enum Error {
     Io { path: PathBuf, source: io::Error },
 }
 
+const STARTING: &str = "a run that is just starting";
+
 /// Held until it is dropped.
 #[derive(Default)]
 pub struct Locks(Vec<File>);
@@ -37,14 +39,14 @@ impl Locks {
                 File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
             match lock(&file) {
                 Ok(()) => {
-                    // Who held it before holds it no longer.
-                    file.set_len(0).map_err(io)?;
+                    // Who held it before holds it no longer. It also makes room for the name, before a run begins.
+                    say(&mut file, STARTING).map_err(io)?;
                     held.0.push(file);
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let mut holder = String::new();
                     let _ = Read::by_ref(&mut file).take(200).read_to_string(&mut holder);
-                    let holder = if holder.is_empty() { "a run that is just starting".into() } else { holder };
+                    let holder = if holder.is_empty() { STARTING.to_owned() } else { holder };
                     return Err(Error::Held { resource, holder });
                 }
                 Err(error) => return Err(io(error.into())),
@@ -80,12 +82,8 @@ impl Locks {
 
     /// So that a second run can be told who holds it.
     pub fn name(&mut self, run: RunId) -> io::Result<()> {
-        for file in &mut self.0 {
-            file.set_len(0)?;
-            file.rewind()?;
-            write!(file, "run {run} (process {})", std::process::id())?;
-        }
-        Ok(())
+        let name = format!("run {run} (process {})", std::process::id());
+        self.0.iter_mut().try_for_each(|file| say(file, &name))
     }
 }
 
@@ -93,6 +91,12 @@ impl Drop for Locks {
     fn drop(&mut self) {
         self.0.iter().for_each(unlock);
     }
+}
+
+fn say(file: &mut File, holder: &str) -> io::Result<()> {
+    file.rewind()?;
+    file.write_all(holder.as_bytes())?;
+    file.set_len(holder.len() as u64)
 }
 
 /// A child on its way into another program still has the file open, and would keep the lock until it gets there.

@@ -70,6 +70,24 @@ fn a_good_upgrade_can_be_taken_back_until_it_is_committed() {
 }
 
 #[test]
+fn a_package_that_was_not_kept_as_a_whole_is_kept_again() {
+    let shop = Shop::running(Version::V2Good);
+    let before = shop.proof();
+    let package = shop.package();
+    let package = package.to_str().unwrap();
+    shop.expect(0, &["prepare", "--yes", package]);
+    shop.expect(0, &["commit", "--yes"]);
+    let kept = fs::read_dir(shop.folder.path("state/packages")).unwrap().next().unwrap().unwrap().path();
+    // What a power failure may leave of a file that was written and never synced.
+    fs::write(kept.join("shop.wasm"), "").unwrap();
+    shop.expect(0, &["upgrade", "--yes", package]);
+    fs::remove_dir_all(package).unwrap();
+    shop.expect(0, &["rollback", "--yes"]);
+    shop.is_as(&before);
+    assert_eq!(fs::read_dir(shop.folder.path("state/packages")).unwrap().count(), 1, "nothing else is left there");
+}
+
+#[test]
 fn commit_frees_the_copies_and_ends_the_way_back() {
     let shop = Shop::running(Version::V2Good);
     shop.expect(0, &["upgrade", "--yes", shop.package().to_str().unwrap()]);

@@ -1,0 +1,125 @@
+//! What a site's state folder holds for those who come later: the packages of restore points, the reports of runs. All of it is
+//! there after a power failure before anybody relies on it.
+use super::Refused;
+use crate::{diagnostic::shown, package::Package, report};
+use anyhow::Context;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder, File},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+/// The state folder holds the journal, and packages and copies that a rollback trusts: whoever can write there could have another
+/// program run, or another past told.
+pub fn make_private(state: &Path) -> anyhow::Result<()> {
+    let shown = shown(&state.display().to_string());
+    if state.symlink_metadata().is_ok() && !state.is_dir() {
+        return Err(Refused::new(format!("the state folder {shown} is no folder"))
+            .hint("move away what is there")
+            .into());
+    }
+    let made = make_folder(state).and_then(|()| match state.join("journal.db").exists() {
+        true => Ok(()),
+        // Whoever made it may have been killed before its name was safe.
+        false => sync_name(state),
+    });
+    made.with_context(|| format!("make the state folder {shown}"))?;
+    let about = fs::metadata(state).with_context(|| format!("look at the state folder {shown}"))?;
+    if about.uid() != rustix::process::geteuid().as_raw() {
+        let message = format!("the state folder {shown} belongs to another user (number {})", about.uid());
+        return Err(Refused::new(message).hint("run Backout as that user, or give the folder to this one").into());
+    }
+    if about.mode() & 0o022 != 0 {
+        let message =
+            format!("others than its owner may write into the state folder {shown} (mode {:o})", about.mode() & 0o7777);
+        return Err(Refused::new(message)
+            .hint(format!("look what they have done there, then: chmod 700 {shown}"))
+            .into());
+    }
+    Ok(())
+}
+
+/// Makes a folder and those that it lies in.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.is_dir()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    missing.into_iter().try_for_each(sync_name)
+}
+
+fn sync_name(folder: &Path) -> io::Result<()> {
+    match folder.parent().map_or(Ok(()), sync) {
+        // One may write into a folder and not read it; then the whole file system is written.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(rustix::fs::syncfs(File::open(folder)?)?),
+        synced => synced,
+    }
+}
+
+/// The names in a folder, or the content of a file.
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?.sync_all()
+}
+
+pub fn kept_package(state: &Path, digest: &str) -> PathBuf {
+    state.join("packages").join(digest.trim_start_matches("sha256:"))
+}
+
+/// Keeps the package with the restore point, so that there is a way back even when the vendor's folder is gone.
+pub fn keep_package(state: &Path, package: &Package) -> anyhow::Result<()> {
+    let kept = kept_package(state, &package.digest);
+    let is_whole = |folder: &Path| Package::open(folder).is_ok_and(|there| there.digest == package.digest);
+    if is_whole(&kept) {
+        return Ok(());
+    }
+    let keep = || -> io::Result<()> {
+        let folder = state.join("packages");
+        make_folder(&folder)?;
+        let staging = tempfile::tempdir_in(&folder)?;
+        copy(package, staging.path())?;
+        if !is_whole(staging.path()) {
+            return Err(io::Error::other("somebody has changed it meanwhile"));
+        }
+        match renameat_with(CWD, staging.path(), CWD, &kept, RenameFlags::NOREPLACE) {
+            // Damaged, or somebody else's: what is there goes with the staging folder.
+            Err(rustix::io::Errno::EXIST) => renameat_with(CWD, staging.path(), CWD, &kept, RenameFlags::EXCHANGE)?,
+            moved => moved?,
+        }
+        sync(&folder)?;
+        sync(state)
+    };
+    keep().context("keep the package beside the journal")
+}
+
+/// The files that the digest covers, nothing else that lies in the folder.
+fn copy(package: &Package, to: &Path) -> io::Result<()> {
+    let files = package.manifest.payload.values().map(|path| &path.value);
+    let mut folders = BTreeSet::from([to.to_owned()]);
+    for path in files.chain([&package.manifest.script.value, &PathBuf::from("package.toml")]) {
+        let copied = to.join(path);
+        let folder = copied.parent().unwrap_or(to);
+        fs::create_dir_all(folder)?;
+        folders.extend(folder.ancestors().take_while(|folder| *folder != to).map(Path::to_owned));
+        fs::copy(package.dir.join(path), &copied)?;
+        sync(&copied)?;
+    }
+    folders.iter().try_for_each(|folder| sync(folder))
+}
+
+pub fn keep_report(report: &report::Report, folder: &Path) -> anyhow::Result<()> {
+    make_folder(folder)?;
+    for (name, text) in [("report.md", report::markdown(report)), ("report.json", report::json(report)?)] {
+        write_whole(&folder.join(name), &text).with_context(|| format!("write {name}"))?;
+    }
+    Ok(())
+}
+
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    Ok(())
+}
