@@ -24,6 +24,7 @@ pub mod failure;
 pub mod gate;
 pub mod journal;
 pub mod package;
+pub mod plain;
 pub mod report;
 pub mod resource;
 pub mod run;

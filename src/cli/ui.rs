@@ -1,6 +1,6 @@
 //! The terminal: results on standard output, everything else on standard error.
 use super::{Refused, progress::Paper};
-use crate::{diagnostic::Mistakes, journal, resource::room, run};
+use crate::{diagnostic::Mistakes, journal, plain::hidden, resource::room, run};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -149,10 +149,10 @@ fn told(head: console::StyledObject<&str>, error: &anyhow::Error, hint: Option<&
         }
     }
     // The last wall: an error may quote a file from anybody.
-    let text = text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
-    say(&format!("{head} {text}"));
+    let plain = |text: &str| text.replace(|c: char| hidden(c) && c != '\n', "\u{fffd}");
+    say(&format!("{head} {}", plain(&text)));
     if let Some(hint) = hint {
-        say(&format!("  {} {hint}", console::style("hint:").cyan().for_stderr()));
+        say(&format!("  {} {}", console::style("hint:").cyan().for_stderr(), plain(hint)));
     }
 }
 

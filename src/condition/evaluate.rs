@@ -1,6 +1,7 @@
 //! Three-valued: a comparison holds, fails, or has no data. One that fails decides, whatever the others lack; without it
 //! one that has no data leaves the whole inconclusive.
 use super::{Comparison, Condition, Dimension, Operator, Subject, Value, show, unit::scaled};
+use crate::plain::hidden;
 use serde_json::Value as Json;
 
 /// What there is to see of a subject.
@@ -172,7 +173,7 @@ impl Seen {
 /// A text in quotes, on one line and of bounded length.
 fn brief(text: &str) -> String {
     const LENGTH: usize = 120;
-    let mut shown: String = text.chars().take(LENGTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut shown: String = text.chars().take(LENGTH).map(|c| if hidden(c) { ' ' } else { c }).collect();
     if text.chars().nth(LENGTH).is_some() {
         shown.push('…');
     }

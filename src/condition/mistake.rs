@@ -1,3 +1,4 @@
+use crate::plain::hidden;
 use std::{fmt, ops::Range};
 
 /// Columns of the condition that are shown around a mistake.
@@ -28,7 +29,7 @@ impl Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // One column per character, so that the line below points at the right one.
-        let shown: Vec<char> = self.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let shown: Vec<char> = self.text.chars().map(|c| if hidden(c) { ' ' } else { c }).collect();
         let column = |byte: usize| self.text.char_indices().take_while(|&(i, _)| i < byte).count();
         let (start, end) = (column(self.at.start), column(self.at.end));
         let first = if shown.len() <= WINDOW { 0 } else { start.saturating_sub(WINDOW / 2).min(shown.len() - WINDOW) };

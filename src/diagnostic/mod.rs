@@ -7,6 +7,7 @@ pub mod units;
 pub use nearest::nearest;
 pub use source::{Location, Source};
 
+use crate::plain;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use std::{fmt, path::Path};
 
@@ -148,19 +149,10 @@ impl From<Mistake> for Mistakes {
     }
 }
 
-/// Whether a character may stand in a text that reaches a terminal: no control character, nothing that is invisible or
-/// turns the direction of what follows.
-pub fn printable(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c,
-            '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
-}
-
 /// A name from a file that may come from anybody, as it may be shown: one line, short, nothing a terminal acts on.
 pub fn shown(text: &str) -> String {
     const LONGEST: usize = 200;
-    let mut out: String = text.chars().take(LONGEST).map(|c| if printable(c) { c } else { '\u{FFFD}' }).collect();
+    let mut out: String = text.chars().take(LONGEST).map(|c| if plain::hidden(c) { '\u{FFFD}' } else { c }).collect();
     if text.chars().nth(LONGEST).is_some() {
         out.push('…');
     }

@@ -325,7 +325,7 @@ impl<'d> Item<'d> {
             self.mistake(Mistake::new(format!("`{}` is longer than 4 KiB", self.name)));
             return None;
         }
-        if let Some(c) = text.chars().find(|c| !super::printable(*c)) {
+        if let Some(c) = text.chars().find(|c| crate::plain::hidden(*c)) {
             let mistake = Mistake::new(format!("`{}` holds the character {}", self.name, c.escape_unicode()));
             self.mistake(mistake.hint("write one line of plain text"));
             return None;

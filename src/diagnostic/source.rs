@@ -1,4 +1,4 @@
-use super::printable;
+use crate::plain::hidden;
 use std::{fmt, ops::Range, sync::Arc};
 
 /// A file as it was read.
@@ -119,7 +119,7 @@ fn plain(c: char) -> char {
     match c {
         '\t' => ' ',
         '\r' => ' ',
-        c if printable(c) => c,
+        c if !hidden(c) => c,
         _ => '\u{FFFD}',
     }
 }

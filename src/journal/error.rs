@@ -1,4 +1,5 @@
 use super::entry::FORMAT;
+use crate::plain::hidden;
 use rusqlite::ErrorCode;
 
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +40,7 @@ impl Error {
 
 /// Errors quote what a damaged file holds: of that, a short line that no terminal acts on.
 fn plain(text: &str) -> String {
-    text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().take(300).map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// SQLite says little about a disk, and a full one shows in many ways.

@@ -3,6 +3,7 @@
 use crate::{
     condition::Unit,
     journal::Place,
+    plain::hidden,
     resource::{FailureKind, Reading},
 };
 use console::measure_text_width;
@@ -29,16 +30,6 @@ pub fn line(text: &str, max: usize) -> String {
         length += 1;
     }
     line
-}
-
-/// Control and format characters, and others that show nothing of themselves.
-fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// `40 ms`, `0.3 s`, `8 s`, `4 m 02 s`, `1 h 04 m`, `2 d 03 h`.

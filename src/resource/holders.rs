@@ -3,6 +3,7 @@
 //!
 //! Processes that Backout may not look into (another user's, unless it runs as root) are not seen. Whoever relies on the
 //! answer takes a lock as well, where there is one.
+use crate::plain::hidden;
 use procfs::{
     ProcError,
     process::{MMapPath, Process, all_processes},
@@ -145,7 +146,7 @@ fn holding(mut holds: impl FnMut(&Process) -> bool) -> io::Result<Vec<Holder>> {
         let Ok(pid) = u32::try_from(process.pid) else { continue };
         if pid != own && !begins(&process) && holds(&process) {
             let program = process.stat().map(|stat| stat.comm).unwrap_or_default();
-            let program = program.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+            let program = program.chars().map(|c| if hidden(c) { '?' } else { c }).collect();
             holders.push(Holder { pid, program });
         }
     }

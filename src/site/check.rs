@@ -3,7 +3,7 @@ use super::{Allow, Grant, Site, agree::words};
 use crate::{
     diagnostic::{Location, Mistake, Mistakes, io_reason, shown},
     package::{Need, Package, Value},
-    resource::{ResourceId, Rights, metrics},
+    resource::{ResourceId, Rights},
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -130,14 +130,8 @@ impl Site {
 
     /// Metrics that the script will ask for must be there: afterwards no data would be all that it gets.
     fn unknown_queries(&self, need: &Need, grant: &Grant) -> Vec<Mistake> {
-        let names: Vec<&str> = match self.metrics.get(&grant.is.name).map(|section| &section.driver) {
-            Some(metrics::Driver::Page { queries, .. }) => queries.keys().map(String::as_str).collect(),
-            Some(metrics::Driver::Host { .. }) => {
-                vec!["cpu", "memory", "disk-free", "network-received", "network-sent"]
-            }
-            Some(metrics::Driver::Process { .. }) => vec!["cpu", "memory", "processes"],
-            None => return Vec::new(),
-        };
+        let Some(section) = self.metrics.get(&grant.is.name) else { return Vec::new() };
+        let names = section.driver.names();
         let unknown = need.queries.iter().filter(|query| !names.contains(&query.value.as_str()));
         unknown
             .map(|query| {
@@ -204,7 +198,7 @@ impl Site {
             .read_link()
             .map_err(|error| wrong(if path.exists() { "it is no link".to_owned() } else { io_reason(&error) }))?;
         let last = target.file_name().and_then(|name| name.to_str());
-        let last = last.filter(|name| name.len() <= 64 && name.chars().all(crate::diagnostic::printable));
+        let last = last.filter(|name| name.len() <= 64 && !name.contains(crate::plain::hidden));
         match last {
             Some(version) => Ok(Some(version.to_owned())),
             None => Err(wrong(format!("it points to {}", shown(&target.display().to_string())))),

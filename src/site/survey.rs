@@ -3,31 +3,26 @@
 use super::{Site, agree::words, path};
 use crate::{
     diagnostic::{Mistake, Mistakes, io_reason, shown},
-    resource::{ResourceId, database, service, tree},
+    resource::{ResourceId, database, holders, service, tree},
 };
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     fs::{File, Metadata},
     io::Read,
-    os::unix::{
-        ffi::{OsStrExt, OsStringExt},
-        fs::{MetadataExt, PermissionsExt},
-    },
-    path::{Path, PathBuf},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
 };
 
 impl Site {
     /// Looks, and changes nothing.
     pub fn survey(&self) -> Mistakes {
         let mut mistakes = Mistakes::default();
-        let mounts = mounts();
         for (name, section) in &self.databases {
             let database::Driver::Sqlite { path } = &section.driver;
             self.note(&mut mistakes, ResourceId::new("database", name), sqlite(path));
         }
         for (name, section) in &self.trees {
-            self.note(&mut mistakes, ResourceId::new("tree", name), folder(section, &mounts));
+            self.note(&mut mistakes, ResourceId::new("tree", name), folder(section));
         }
         for (name, section) in &self.services {
             let service::Driver::Process(process) = &section.driver;
@@ -112,47 +107,23 @@ fn sqlite(path: &Path) -> Result<(), (String, &'static str)> {
 /// What every SQLite database begins with.
 pub(super) const SQLITE: &[u8; 16] = b"SQLite format 3\0";
 
-fn folder(section: &tree::Section, mounts: &[PathBuf]) -> Result<(), (String, &'static str)> {
+fn folder(section: &tree::Section) -> Result<(), (String, &'static str)> {
     let path = path::place(&section.path);
     let name = shown(&path.display().to_string());
     if !there(&path)?.is_dir() {
         return Err((format!("{name} is not a folder"), ""));
     }
+    // Without /proc nothing can be said; the driver looks again before it exchanges.
+    let mounts = holders::mounted(&path).unwrap_or_default();
     if mounts.contains(&path) {
         let hint = "a mount point cannot be exchanged: make the tree a folder inside of it";
         return Err((format!("{name} is a mount point"), hint));
     }
-    if let Some(mount) = mounts.iter().find(|mount| mount.starts_with(&path)) {
+    if let Some(mount) = mounts.first() {
         let why = format!("{} is mounted inside of it", shown(&mount.display().to_string()));
         return Err((why, "a tree with a mount point in it cannot be exchanged: mount it elsewhere, and link to it"));
     }
     Ok(())
-}
-
-fn mounts() -> Vec<PathBuf> {
-    // Without /proc nothing can be said; the driver looks again before it exchanges.
-    let myself = procfs::process::Process::myself().and_then(|me| me.mountinfo());
-    myself.map(|mounts| mounts.into_iter().map(|mount| unescaped(&mount.mount_point)).collect()).unwrap_or_default()
-}
-
-/// The kernel writes a space as `\040`, a tab as `\011`, a line feed as `\012` and `\` as `\134`.
-fn unescaped(path: &Path) -> PathBuf {
-    let mut bytes = Vec::new();
-    let mut rest = path.as_os_str().as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.filter(|_| *first == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    OsString::from_vec(bytes).into()
 }
 
 /// A program that is named by its path can be started.
@@ -167,15 +138,4 @@ fn program(run: &[String], dir: &Path) -> Result<(), (String, &'static str)> {
         return Err((format!("{name} is no program"), "make it executable, or name another"));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_with_spaces_are_read() {
-        assert_eq!(unescaped(Path::new("/mnt/a\\040b\\134c")), Path::new("/mnt/a b\\c"));
-        assert_eq!(unescaped(Path::new("/mnt/a\\04")), Path::new("/mnt/a\\04"));
-    }
 }

@@ -1,6 +1,7 @@
 //! Conditions about answers and load tests, and the verdicts on them.
 use crate::{
     condition::{Condition, Dimension, Evaluation, Lookup, Seen, Subject, Words},
+    plain::hidden,
     resource::{
         Area, Failure, Reading,
         probe::{Response, Sample},
@@ -73,7 +74,7 @@ pub fn title(path: &str, condition: &Condition) -> String {
 }
 
 pub fn brief(text: &str) -> String {
-    let mut shown: String = text.chars().take(MAX_TITLE).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut shown: String = text.chars().take(MAX_TITLE).map(|c| if hidden(c) { ' ' } else { c }).collect();
     if text.chars().nth(MAX_TITLE).is_some() {
         shown.push('…');
     }

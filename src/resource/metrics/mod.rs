@@ -27,6 +27,17 @@ pub enum Driver {
     Page { url: String, timeout: Duration, queries: BTreeMap<String, Query> },
 }
 
+impl Driver {
+    /// The names that it will have.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Page { queries, .. } => queries.keys().map(String::as_str).collect(),
+            Self::Host { .. } => drivers::HOST.iter().map(|(name, _)| *name).collect(),
+            Self::Process { .. } => drivers::PROCESS.iter().map(|(name, _)| *name).collect(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostMetrics {
     pub cpu: f64,

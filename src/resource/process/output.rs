@@ -1,3 +1,4 @@
+use crate::plain::hidden;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Shorter values are words like `yes` and `8080`, whose absence would tear a text apart and protect nothing.
@@ -40,8 +41,7 @@ impl Redaction {
 }
 
 fn moves(c: char) -> bool {
-    let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() && c != '\t' || reorders
+    hidden(c) && c != '\t'
 }
 
 /// The beginning of a text that may be too long.

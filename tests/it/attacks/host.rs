@@ -171,7 +171,7 @@ impl Attempt {
         assert_eq!(kept(), before, "something was changed: {ended:#?}");
         assert!(!product.other_was_asked(), "another host was asked");
         attack.judge(ended.code, &host.plain(&ended.text));
-        let control = |c: char| c.is_control() && c != '\n';
+        let control = |c: char| c != '\n' && (c.is_control() || matches!(c, '\u{202a}'..='\u{202e}'));
         assert!(!ended.text.contains(control), "control characters reach the terminal: {:?}", ended.text);
         assert!(ended.text.len() < 20_000, "{} bytes of output", ended.text.len());
         assert!(occupied(&host.at("state")) < DISK, "the attack has filled the disk");

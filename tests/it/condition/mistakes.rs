@@ -1,6 +1,6 @@
 //! How conditions are refused.
 use super::{shop, shown};
-use backout::condition::Words;
+use backout::condition::{Condition, Words};
 use expect_test::expect;
 
 #[test]
@@ -316,4 +316,13 @@ fn mistakes_in_answer_conditions_point_at_their_place() {
         &Words::load(),
         &["p95 < 1% and errors < 1%", "errors < 1", "rate > 50", "p75 < 300ms", "status = 200"],
     ));
+}
+
+/// A mistake quotes the condition, and that comes from a script.
+#[test]
+fn a_mistake_turns_no_direction_of_writing() {
+    for text in ["p95 < 1\u{202e}% 1 > 59p", "p95\u{2066} < 2 s", "p95 < \u{200b}2 s"] {
+        let mistake = Condition::parse(text, &shop()).unwrap_err().to_string();
+        assert!(!mistake.contains(['\u{202e}', '\u{2066}', '\u{200b}']), "{mistake:?}");
+    }
 }

@@ -1,8 +1,9 @@
 //! What lies where: the state of the host, links, folders in folders.
 use super::{SITE, host, permit};
-use crate::support::packages::Folder;
+use crate::support::{bench::BACKOUT, disk::with_mounts, packages::Folder};
 use backout::site::Site;
 use expect_test::{Expect, expect};
+use std::process::Command;
 
 /// What `survey` says about a host, after `change`.
 fn surveyed(change: impl FnOnce(&Folder), expected: Expect) {
@@ -136,4 +137,21 @@ fn root_runs_nothing_that_a_package_may_write() {
     ] {
         assert_eq!(as_root(lines), [""; 0], "{lines}");
     }
+}
+
+/// Another name for the account of root is no other account.
+#[test]
+fn an_account_of_another_name_is_root_all_the_same() {
+    with_mounts("site::places::an_account_of_another_name_is_root_all_the_same", || {
+        let folder = host();
+        let tool = "[tool.sly]\nrun = [\"sh\", \"srv/shop/run.sh\"]\nuser = \"boss\"\n";
+        folder.write("backout.toml", format!("{SITE}\n{tool}"));
+        folder.write("passwd", "root:x:0:0::/root:/bin/sh\nboss:x:0:0::/root:/bin/sh\n");
+        let script = "mount --bind passwd /etc/passwd && exec \"$0\" check";
+        let mut check = Command::new("unshare");
+        check.args(["--mount", "--", "sh", "-c", script, BACKOUT]).current_dir(folder.path());
+        let output = check.env_remove("BACKOUT_SITE").output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(said.contains("tool `sly` would run as root what `acme/shop` may write"), "{said}");
+    });
 }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use procfs::{Current, CurrentSI};
 use std::path::{Path, PathBuf};
 
-const NAMES: &[(&str, Dimension)] = &[
+pub const NAMES: &[(&str, Dimension)] = &[
     ("cpu", Dimension::Fraction),
     ("memory", Dimension::Bytes),
     ("disk-free", Dimension::Bytes),

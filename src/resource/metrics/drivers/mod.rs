@@ -3,6 +3,9 @@ mod page;
 mod process;
 mod series;
 
+pub use host::NAMES as HOST;
+pub use process::NAMES as PROCESS;
+
 use super::{Driver, Failure, Metrics, Observer, Section, Unchangeable};
 use crate::resource::{Access, service};
 use std::{collections::BTreeMap, sync::Arc};

@@ -8,26 +8,19 @@ use crate::{
     resource::{
         CallCtx,
         metrics::{HostMetrics, Observe},
+        process::Identity,
         service,
     },
 };
 use async_trait::async_trait;
 use std::{collections::BTreeMap, sync::Arc};
 
-const NAMES: &[(&str, Dimension)] =
+pub const NAMES: &[(&str, Dimension)] =
     &[("cpu", Dimension::Processors), ("memory", Dimension::Bytes), ("processes", Dimension::Number)];
 
 pub struct Process {
     service: Arc<service::Observer>,
     series: Series<Sample>,
-}
-
-/// A process is its id and its start: ids are used again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Identity {
-    pid: i32,
-    /// ticks since the machine started
-    start: u64,
 }
 
 struct Use {

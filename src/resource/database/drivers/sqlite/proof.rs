@@ -10,7 +10,7 @@ use super::{
     fingerprint::fingerprint,
     places::{Copy, Live, beside},
 };
-use crate::resource::{CallCtx, Failure, FailureKind, copies::Fingerprint};
+use crate::resource::{CallCtx, Failure, FailureKind, copies::Fingerprint, process::boot_id};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -47,7 +47,7 @@ impl Look {
             size: file.size(),
             modified: (file.mtime(), file.mtime_nsec()),
             changed: (file.ctime(), file.ctime_nsec()),
-            boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+            boot: boot_id()?,
         })
     }
 

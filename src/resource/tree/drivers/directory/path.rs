@@ -1,4 +1,5 @@
 //! Paths below the root of a tree, as bytes: names of files need not be text.
+use crate::plain::hidden;
 use serde::{Deserialize, Serialize};
 use std::{cmp::Ordering, ffi::OsStr, fmt, os::unix::ffi::OsStrExt};
 
@@ -64,9 +65,7 @@ impl RelPath {
 
 /// A name in words that cannot deceive a terminal, and that differ for different names.
 pub fn shown(bytes: &[u8]) -> String {
-    let harmful = |c: char| {
-        c.is_control() || c == '\\' || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let harmful = |c: char| c == '\\' || hidden(c);
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(harmful) => text.to_owned(),
         _ => bytes.escape_ascii().to_string(),

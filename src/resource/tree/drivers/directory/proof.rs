@@ -7,7 +7,7 @@ use super::{
     scan::{Known, open},
     work::At,
 };
-use crate::resource::{Failure, copies::Fingerprint};
+use crate::resource::{Failure, copies::Fingerprint, process::boot_id};
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
     io::Errno,
@@ -118,5 +118,5 @@ impl Proof {
 }
 
 fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    boot_id().unwrap_or_default()
 }
