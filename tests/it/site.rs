@@ -4,7 +4,7 @@ mod places;
 mod values;
 
 use crate::support::packages::Folder;
-use backout::site::Site;
+use backout::{resource::service, site::Site};
 use expect_test::expect;
 
 pub const SITE: &str = r#"[site]
@@ -93,6 +93,9 @@ fn a_site_is_what_its_file_says() {
     assert_eq!(site.installed_version().unwrap().as_deref(), Some("1.4.2"));
     let shown = format!("{:#?}", (&site.databases, &site.trees, &site.services, &site.metrics));
     let shown = shown + &format!("{:#?}", (&site.probes, &site.tools, &site.limits, &site.state));
+    let service::Driver::Process(process) = &site.services["shop"].driver;
+    assert_eq!(process.env["KEY"], "sesame");
+    assert!(!shown.contains("sesame"), "what the environment of a program says may be a secret");
     expect![[r#"
         (
             {
@@ -124,10 +127,10 @@ fn a_site_is_what_its_file_says() {
                                 "serve",
                             ],
                             dir: "srv",
-                            env: {
-                                "KEY": "sesame",
-                                "PORT": "8080",
-                            },
+                            env: [
+                                "KEY",
+                                "PORT",
+                            ],
                             user: Some(
                                 "shop",
                             ),
@@ -219,7 +222,7 @@ fn a_site_is_what_its_file_says() {
                         "migrate",
                     ],
                     dir: ".",
-                    env: {},
+                    env: [],
                     user: Some(
                         "shop",
                     ),

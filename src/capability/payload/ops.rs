@@ -7,6 +7,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt;
 
 /// The largest payload that a script may hold in its memory.
 const MAX: u64 = 1 << 20;
@@ -27,7 +28,10 @@ pub async fn content(run: &Observer, name: &str) -> Result<Vec<u8>, Failure> {
     if length > MAX {
         return Err(Failure::invalid(format!("payload `{name}` has {length} bytes, a script may read {MAX}")));
     }
-    let content = tokio::fs::read(&archive.path).await.map_err(away)?;
+    // It may grow meanwhile, and is not what it was then.
+    let mut content = Vec::new();
+    let file = tokio::fs::File::open(&archive.path).await.map_err(away)?;
+    file.take(MAX + 1).read_to_end(&mut content).await.map_err(away)?;
     if format!("{:x}", Sha256::digest(&content)) != archive.sha256 {
         return Err(Failure::conflict(format!("payload `{name}` has changed since the package was opened")));
     }

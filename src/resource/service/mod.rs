@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
+    fmt,
     path::PathBuf,
     time::Duration,
 };
@@ -24,7 +25,7 @@ pub enum Driver {
     Process(Process),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Process {
     /// Program and arguments; a program with a `/` is relative to the site file, already resolved.
     pub run: Vec<String>,
@@ -41,6 +42,24 @@ pub struct Process {
     /// The log is rotated at this size, and this many old ones are kept.
     pub log_bytes: u64,
     pub log_keep: u32,
+}
+
+/// What a variable says may be a secret, so only their names are shown.
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { run, dir, env, user, settle, stop_within, reload, log_bytes, log_keep } = self;
+        f.debug_struct("Process")
+            .field("run", run)
+            .field("dir", dir)
+            .field("env", &env.keys())
+            .field("user", user)
+            .field("settle", settle)
+            .field("stop_within", stop_within)
+            .field("reload", reload)
+            .field("log_bytes", log_bytes)
+            .field("log_keep", log_keep)
+            .finish()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

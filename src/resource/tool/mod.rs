@@ -3,10 +3,10 @@ pub mod drivers;
 
 use super::{CallCtx, Failure, Kind, ResourceId};
 use async_trait::async_trait;
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 /// `[tool.NAME]` of the site.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Section {
     /// Program and arguments; a program with a `/` is relative to the site file, already resolved. No shell.
     pub run: Vec<String>,
@@ -18,6 +18,22 @@ pub struct Section {
     pub idempotent: bool,
     /// Running it may change these.
     pub uses: Vec<ResourceId>,
+}
+
+/// What a variable says may be a secret, so only their names are shown.
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { run, dir, env, user, timeout, idempotent, uses } = self;
+        f.debug_struct("Section")
+            .field("run", run)
+            .field("dir", dir)
+            .field("env", &env.keys())
+            .field("user", user)
+            .field("timeout", timeout)
+            .field("idempotent", idempotent)
+            .field("uses", uses)
+            .finish()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
