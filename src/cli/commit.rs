@@ -52,7 +52,7 @@ impl Args {
             for point in &mut freed {
                 let absent = point.copies().filter(|(id, _)| !hold.holds(id));
                 let absent: BTreeMap<_, _> = absent.map(|(id, copy)| (id.clone(), copy.place.clone())).collect();
-                point.restore_point.snapshots.retain(|id, _| !absent.contains_key(id));
+                point.leave_out(|id| absent.contains_key(id));
                 gone.extend(absent);
             }
             if freed.iter().all(|point| point.copies().next().is_none())
@@ -74,8 +74,7 @@ impl Args {
                 State::Committed => ", left by a commit that was cut off".to_owned(),
             };
             ui::say(&format!("{points} of {}{what}. Copies: {bytes}.", newest.package));
-            let aside =
-                freed.iter().flat_map(|p| p.aside.iter().filter(|(id, _)| p.copies().any(|(copy, _)| copy == *id)));
+            let aside = freed.iter().flat_map(Point::aside);
             let aside = aside.flat_map(|(_, aside)| &aside.lost).map(|l| l.rows).fold(0, u64::saturating_add);
             if aside > 0 {
                 ui::say(&format!("{aside} rows that were set aside go with them."));

@@ -136,13 +136,17 @@ impl Lead {
     pub fn in_order(&self, point: &Point) -> anyhow::Result<bool> {
         let reader = Reader::open(&self.journal())?;
         let mut in_order = true;
-        // Newest first.
+        // Oldest first: the last word counts.
         for run in reader.runs()?.iter().rev() {
-            if run.run != point.run && run.header.restore_point != point.run {
+            // The copies of older ones are freed with it.
+            let of = if run.header.restore_point == 0 { run.run } else { run.header.restore_point };
+            if run.header.package != point.package || of > point.run {
                 continue;
             }
             in_order = match run.ending.as_ref().map(|ending| ending.outcome.as_str()) {
-                Some("upgraded" | "rolled-back" | "prepared" | "verified" | "unverified") => true,
+                Some("upgraded" | "rolled-back" | "prepared") => true,
+                // Whether the product passes says nothing about what a run left half-way.
+                Some("verified" | "unverified") => in_order,
                 _ => in_order && !past::report(&reader, run.run, None)?.touched(),
             };
         }

@@ -64,7 +64,8 @@ fn table(points: &[Point], now: i64) -> String {
         };
         let yes = |yes: bool| if yes { "yes" } else { "NO" }.to_owned();
         let gone = point.copies().next().is_none();
-        let copies = point.restore_point.snapshots.keys().filter(|id| gone || !point.freed.contains(id));
+        let copies =
+            point.restore_point().snapshots.keys().filter(|id| gone || !point.restore_point().freed.contains(id));
         let copies = copies.map(|id| text::resource(&id.to_string()));
         rows.push(vec![
             point.run.to_string(),
@@ -74,13 +75,13 @@ fn table(points: &[Point], now: i64) -> String {
             state.to_owned(),
             text::bytes(point.bytes()),
             yes(point.proven()),
-            yes(point.restore_point.one_cut),
+            yes(point.restore_point().one_cut),
             copies.collect::<Vec<_>>().join(", "),
         ]);
     }
     let mut table = columns(&rows);
     for point in points {
-        for (resource, aside) in point.aside.iter().filter(|(resource, _)| !point.freed.contains(resource)) {
+        for (resource, aside) in point.aside() {
             let Some(place) = &aside.aside else { continue };
             let resource = text::resource(&resource.to_string());
             table += &format!("\nrun {}: what was live in {resource} is kept at {}", point.run, text::line(place, 400));

@@ -37,9 +37,9 @@ impl Args {
 
     /// A rollback that leaves something out without a word would be none.
     fn refuse_what_is_gone(&self, lead: &Lead, hold: &Hold, point: &Point) -> anyhow::Result<()> {
-        let kept = &point.restore_point;
+        let kept = point.restore_point();
         let to_restore = kept.changed.difference(&kept.restored).filter(|id| kept.snapshots.contains_key(id));
-        let mut needed: BTreeSet<_> = point.unsettled.keys().collect();
+        let mut needed: BTreeSet<_> = kept.unsettled.keys().collect();
         // Whoever names a step may want to do without the copies.
         if self.from.is_none() {
             needed.extend(to_restore);

@@ -7,8 +7,11 @@ pub use event::{Event, Events};
 pub use operation::{Half, Observer, Operation, Reconciled};
 
 use crate::{
-    journal::{self, Entry, Journal, Place, Request, RunId},
-    resource::{CallCtx, Failure, FailureKind, Lend, Lent, Progress, ResourceId, Resources, Witness, run::RUN},
+    journal::{self, Entry, Journal, Level, Place, Recorded, Request, RunId},
+    resource::{
+        CallCtx, Failure, FailureKind, Lend, Lent, Progress, Resources, Witness,
+        run::{Mutator, RUN},
+    },
 };
 use class::Class;
 use std::{
@@ -16,7 +19,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -128,6 +131,11 @@ impl Gate {
         }
     }
 
+    /// Host calls so far.
+    pub fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     /// One line for log or report.
     pub fn count_log(&self, bytes: usize) -> Result<(), Stop> {
         self.log_meter().count(1, bytes)
@@ -212,23 +220,26 @@ impl Gate {
         let time = operation.deadline(self.usual_deadline);
         let deadline = Instant::now() + time;
         let deadline = self.until.map_or(deadline, |until| until.min(deadline));
+        let testimony = Arc::new(Testimony {
+            journal: self.journal.clone(),
+            run: self.run,
+            place: self.place.clone(),
+            sequence,
+            totals: self.totals(),
+            memory: memory(resources),
+            given: AtomicBool::new(false),
+        });
         let call = CallCtx {
             key: format!("{}/{}/{}/{}", self.run, self.place.title(), self.place.attempt, sequence),
             deadline,
             cancel: self.cancel.clone(),
-            witness: Arc::new(Testimony {
-                journal: self.journal.clone(),
-                run: self.run,
-                place: self.place.clone(),
-                sequence,
-                totals: self.totals(),
-            }),
+            witness: testimony.clone(),
             progress: Arc::new(News { events: self.events.clone(), place: self.place.clone(), operation: O::NAME }),
         };
         let result = if O::Class::CHANGES {
-            self.change(resources, lend, &operation, request, sequence, call).await
+            self.change(resources, lend, &operation, request, call, &testimony).await
         } else {
-            self.observe(lend, &operation, request, sequence, call).await
+            self.observe(resources, lend, &operation, request, sequence, call).await
         };
         if matches!(&result, Err(Error::Answer(failure)) if failure.kind == FailureKind::TimedOut) {
             // The time of the whole step may be what was over.
@@ -265,6 +276,7 @@ impl Gate {
 
     async fn observe<O: Operation>(
         &self,
+        resources: &Resources,
         lend: &Lend<O::On>,
         operation: &O,
         request: Request,
@@ -282,12 +294,10 @@ impl Gate {
         self.remember_hint(&result);
         let recorded = recorded::<O>(&result)?;
         self.count_written(json_size(&recorded))?;
-        self.journal.note(
-            self.run,
-            &self.place,
-            sequence,
-            Entry::Observed { request, result: recorded, millis: millis(began) },
-        );
+        let entry = Entry::Observed { request, result: recorded, millis: millis(began) };
+        let observed = Recorded::now(self.run, &self.place, sequence, entry);
+        remember(memory(resources).as_deref(), &observed);
+        self.journal.note(self.run, &self.place, sequence, observed.entry);
         Ok(result?)
     }
 
@@ -297,44 +307,37 @@ impl Gate {
         lend: &Lend<O::On>,
         operation: &O,
         request: Request,
-        sequence: u32,
         call: CallCtx,
+        testimony: &Testimony,
     ) -> Result<O::Output, Error> {
         let label = request.label.clone();
-        let changes = request.changes.clone();
-        self.append(sequence, Entry::Intent(request)).await?;
-        // A restore leaves alone what the run never changed, so whatever may change is remembered before it does.
+        self.append(resources, testimony.sequence, Entry::Intent(request)).await.map_err(unwritten)?;
         let run = resources.run.0.get(RUN);
         let disturbs = u32::from(operation.disturbs());
         if let Some(run) = run {
-            let resources = changes.into_iter().filter_map(|id| ResourceId::try_from(id).ok());
-            let mut memory = run.access.mutator.memory();
-            memory.restore_point.changed.extend(resources);
-            memory.disturbances += disturbs;
+            run.access.mutator.memory().disturbances += disturbs;
         }
         let began = Instant::now();
         let half = O::Class::half(&lend.access);
         let result = match tokio::time::timeout_at(call.deadline.into(), operation.execute(half, &call)).await {
+            // Past its point of no return it may have happened all the same.
+            Ok(Err(failure)) if O::Class::NAME == class::Once::NAME && testimony.given.load(Ordering::Relaxed) => {
+                let looked = self.look(lend, operation, &call, testimony).await;
+                match looked.map_err(|look| in_doubt::<O>(&label, &format!("{failure}; {look}")))? {
+                    Some(output) => {
+                        let text = format!("{} on `{label}` is done all the same: {failure}", O::NAME);
+                        let said = Entry::Said { level: Level::Warn, text };
+                        self.journal.note(self.run, &self.place, 0, said);
+                        Ok(output)
+                    }
+                    None => Err(failure),
+                }
+            }
             Ok(result) => result,
             // The future is gone, the effect may not be: only a look at the real state can tell.
             Err(_) => {
-                let evidence =
-                    self.journal.evidence(self.run, &self.place, sequence).map_err(|e| Stop::Journal(e.to_string()))?;
-                let look = CallCtx {
-                    deadline: Instant::now() + self.usual_deadline.min(Duration::from_secs(60)),
-                    ..call.clone()
-                };
-                match operation.reconcile(&lend.access.observer, &evidence, &look).await {
-                    Ok(Reconciled::Done(output)) => Ok(output),
-                    Ok(Reconciled::NotDone) => Err(late::<O>(began)),
-                    Ok(Reconciled::Unknown(look)) => {
-                        return Err(Stop::InDoubt { operation: O::NAME.into(), label, look }.into());
-                    }
-                    Err(failure) => {
-                        let look = format!("looking failed too: {failure}");
-                        return Err(Stop::InDoubt { operation: O::NAME.into(), label, look }.into());
-                    }
-                }
+                let looked = self.look(lend, operation, &call, testimony).await;
+                looked.map_err(|look| in_doubt::<O>(&label, &look))?.ok_or_else(|| late::<O>(began))
             }
         };
         // What a driver denies (a path out of a tree) it has not begun.
@@ -349,20 +352,63 @@ impl Gate {
             total.fetch_add(size, Ordering::Relaxed);
         }
         let entry = Entry::Outcome { result: recorded, millis: millis(began) };
-        if let Err(error) = self.journal.append(self.run, &self.place, sequence, entry).await {
+        if let Err(error) = self.append(resources, testimony.sequence, entry).await {
             if let (journal::Error::Unwritten { .. }, Ok(output)) = (&error, &result) {
                 let call = CallCtx { deadline: Instant::now() + self.usual_deadline, ..call };
                 operation.unrecorded(half, output, &call).await;
             }
-            return Err(Stop::Journal(error.to_string()).into());
+            return Err(unwritten(error).into());
         }
         Ok(result?)
     }
 
-    async fn append(&self, sequence: u32, entry: Entry) -> Result<(), Stop> {
-        let appended = self.journal.append(self.run, &self.place, sequence, entry).await;
-        appended.map(drop).map_err(|e| Stop::Journal(e.to_string()))
+    /// Whether an operation has happened, from the real state and from what it wrote down before; `Err`: what people have to
+    /// look at, because nobody else can say.
+    async fn look<O: Operation>(
+        &self,
+        lend: &Lend<O::On>,
+        operation: &O,
+        call: &CallCtx,
+        testimony: &Testimony,
+    ) -> Result<Option<O::Output>, String> {
+        let evidence = self.journal.evidence(self.run, &self.place, testimony.sequence);
+        let evidence = evidence.map_err(|error| format!("what it wrote down before cannot be read: {error}"))?;
+        let deadline = Instant::now() + self.usual_deadline.min(Duration::from_secs(60));
+        let look = CallCtx { deadline, ..call.clone() };
+        match operation.reconcile(&lend.access.observer, &evidence, &look).await {
+            Ok(Reconciled::Done(output)) => Ok(Some(output)),
+            Ok(Reconciled::NotDone) => Ok(None),
+            Ok(Reconciled::Unknown(look)) => Err(look),
+            Err(failure) => Err(format!("looking failed too: {failure}")),
+        }
     }
+
+    /// On disk first, then remembered.
+    async fn append(&self, resources: &Resources, sequence: u32, entry: Entry) -> Result<(), journal::Error> {
+        let recorded = Recorded::now(self.run, &self.place, sequence, entry);
+        self.journal.write(recorded.clone()).await?;
+        remember(memory(resources).as_deref(), &recorded);
+        Ok(())
+    }
+}
+
+fn memory(resources: &Resources) -> Option<Arc<Mutator>> {
+    Some(resources.run.0.get(RUN)?.access.mutator.clone())
+}
+
+/// What a run knows of its past is what its journal tells, and nothing else.
+fn remember(memory: Option<&Mutator>, recorded: &Recorded) {
+    if let Some(run) = memory {
+        run.memory().apply(recorded, true);
+    }
+}
+
+fn unwritten(error: journal::Error) -> Stop {
+    Stop::Journal(error.to_string())
+}
+
+fn in_doubt<O: Operation>(label: &str, look: &str) -> Stop {
+    Stop::InDoubt { operation: O::NAME.into(), label: label.to_owned(), look: look.to_owned() }
 }
 
 /// Room for a statement or a text of 1 MiB, and what stands around it.
@@ -409,19 +455,23 @@ struct Testimony {
     sequence: u32,
     /// of the gate: nothing may keep an operation from leaving evidence, so the next call is one too many
     totals: [Arc<AtomicU64>; 2],
+    memory: Option<Arc<Mutator>>,
+    /// From the first word on, nobody knows by the end of a call alone whether it has happened.
+    given: AtomicBool,
 }
 impl Witness for Testimony {
     fn evidence(&self, data: serde_json::Value) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>> {
         Box::pin(async move {
+            self.given.store(true, Ordering::Relaxed);
             let size = json_size(&data);
             for total in &self.totals {
                 total.fetch_add(size, Ordering::Relaxed);
             }
-            self.journal
-                .append(self.run, &self.place, self.sequence, Entry::Evidence { data })
-                .await
-                .map(drop)
-                .map_err(|e| Failure::failed(format!("the journal cannot be written: {e}")))
+            let recorded = Recorded::now(self.run, &self.place, self.sequence, Entry::Evidence { data });
+            let written = self.journal.write(recorded.clone()).await;
+            written.map_err(|e| Failure::failed(format!("the journal cannot be written: {e}")))?;
+            remember(self.memory.as_deref(), &recorded);
+            Ok(())
         })
     }
 }

@@ -1,6 +1,7 @@
 use crate::failure::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The version of this format. A journal of another version is refused, never guessed at.
 pub const FORMAT: i64 = 1;
@@ -191,4 +192,12 @@ pub struct Recorded {
     /// the number of the operation within its place; 0: not an operation
     pub seq: u32,
     pub entry: Entry,
+}
+
+impl Recorded {
+    /// As it is about to be written: it has no number yet.
+    pub fn now(run: RunId, place: &Place, seq: u32, entry: Entry) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { id: 0, run, at: i64::try_from(now.as_millis()).unwrap_or(i64::MAX), place: place.clone(), seq, entry }
+    }
 }

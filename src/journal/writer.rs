@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
@@ -74,7 +74,7 @@ impl Journal {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
         tx.execute("INSERT INTO run DEFAULT VALUES", []).map_err(sqlite)?;
         let run = RunId::try_from(tx.last_insert_rowid()).unwrap_or_default();
-        let mut started = recorded(run, &place, 0, Entry::RunStarted(header));
+        let mut started = Recorded::now(run, &place, 0, Entry::RunStarted(header));
         history.admit(run, &place, 0, &started.entry)?;
         started.id = insert(&tx, &started).map_err(sqlite)?;
         tx.commit().map_err(sqlite)?;
@@ -90,17 +90,22 @@ impl Journal {
 
     /// Returns when the entry is on disk, with the moment that stands in it.
     pub async fn append(&self, run: RunId, place: &Place, seq: u32, entry: Entry) -> Result<i64, Error> {
-        let (reply, done) = oneshot::channel();
-        let recorded = recorded(run, place, seq, entry);
+        let recorded = Recorded::now(run, place, seq, entry);
         let at = recorded.at;
-        self.send(Message::Durable(recorded, reply))?;
-        done.await.map_err(|_| Error::Closed)?.map(|()| at)
+        self.write(recorded).await.map(|()| at)
+    }
+
+    /// As `append`, of an entry whose writer remembers it too.
+    pub async fn write(&self, entry: Recorded) -> Result<(), Error> {
+        let (reply, done) = oneshot::channel();
+        self.send(Message::Durable(entry, reply))?;
+        done.await.map_err(|_| Error::Closed)?
     }
 
     /// Becomes durable with the next `append`, or shortly after.
     pub fn note(&self, run: RunId, place: &Place, seq: u32, entry: Entry) {
         // A closed writer is found out by the next `append`.
-        let _ = self.send(Message::Note(recorded(run, place, seq, entry)));
+        let _ = self.send(Message::Note(Recorded::now(run, place, seq, entry)));
     }
 
     /// Everything that was noted is on disk.
@@ -146,11 +151,6 @@ impl Drop for Journal {
             let _ = thread.join();
         }
     }
-}
-
-fn recorded(run: RunId, place: &Place, seq: u32, entry: Entry) -> Recorded {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Recorded { id: 0, run, at: i64::try_from(now.as_millis()).unwrap_or(i64::MAX), place: place.clone(), seq, entry }
 }
 
 pub fn kind(entry: &Entry) -> &'static str {

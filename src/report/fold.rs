@@ -73,6 +73,7 @@ impl Fold {
             }
         }
         let point = if fold.header.restore_point == 0 { fold.run } else { fold.header.restore_point };
+        fold.point = Point::of(point);
         let own = fold.run;
         let last = entries.last().map_or(i64::MAX, |r| r.id);
         let mut of_point = BTreeSet::from([point]);
@@ -93,6 +94,7 @@ impl Fold {
 
     fn entry(&mut self, r: &Recorded, whose: Whose) {
         let own = whose == Whose::Own;
+        self.point.entry(r, whose != Whose::Other);
         if own {
             self.span(r);
         }
@@ -127,7 +129,6 @@ impl Fold {
                 self.said.push(line(r, level, text));
             }
             Entry::Intent(request) => {
-                self.point.changed(&request.changes);
                 self.standings.begun(request);
                 self.open.insert((r.run, r.place.clone(), r.seq), Open { request: request.clone(), at: r.at });
             }
@@ -364,7 +365,7 @@ impl Fold {
             one_cut: self.point.one_cut(),
             restored: std::mem::take(&mut self.point.restored),
             freed: std::mem::take(&mut self.point.freed),
-            copies: self.point.into_copies(),
+            copies: self.point.copies(),
             down: self.clock.windows(self.started, self.last),
             standing: self.standings.list(),
             unclear: self.unclear,

@@ -62,7 +62,7 @@ fn done(report: &Report) -> Vec<String> {
 
 fn not_done(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
-    for copy in report.copies.iter().filter(|c| c.changed && !c.freed) {
+    for copy in report.copies.iter().filter(|c| c.changed && !c.freed && !c.restored) {
         lines.push(format!("{}: not restored, may be as the upgrade left it", text::resource(&copy.resource)));
     }
     for standing in &report.standing {

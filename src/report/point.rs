@@ -5,29 +5,39 @@ use super::{
     news::output,
 };
 use crate::{
-    journal::{Place, Recorded, Request, RunId},
-    resource::copies::{self, Exchange, Snapshot},
+    journal::{Recorded, Request, RunId},
+    resource::{
+        ResourceId,
+        copies::{self, Exchange, Snapshot},
+        run::Memory,
+    },
 };
+use jiff::Timestamp;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub struct Point {
-    copies: BTreeMap<String, Copy>,
-    /// where each copy was last brought up to date
-    cuts: BTreeMap<String, (RunId, Place)>,
+    memory: Memory,
+    times: BTreeMap<String, Times>,
     pub restored: Vec<Restored>,
     pub freed: Vec<Freed>,
 }
 
+/// When a copy was made, and when it was brought up to date.
+struct Times {
+    taken: Timestamp,
+    refreshed: Option<Timestamp>,
+}
+
 impl Point {
-    /// An operation is about to change these.
-    pub fn changed(&mut self, resources: &[String]) {
-        for resource in resources {
-            if let Some(copy) = self.copies.get_mut(resource) {
-                copy.changed = true;
-            }
-        }
+    pub fn of(run: RunId) -> Self {
+        Self { memory: Memory::of(run), ..Self::default() }
+    }
+
+    /// `used`: by a run of this restore point.
+    pub fn entry(&mut self, r: &Recorded, used: bool) {
+        self.memory.apply(r, used);
     }
 
     /// What an operation has come to; `own`: in the run that is reported.
@@ -35,8 +45,10 @@ impl Point {
         let resource = &request.resource;
         match request.operation.as_str() {
             "backup.take" | "backup.refresh" => {
-                let Some(snapshot) = output::<Snapshot>(value) else { return };
-                self.copied(r, resource, &snapshot, request.operation == "backup.refresh");
+                let refreshed = (request.operation == "backup.refresh").then(|| moment(r.at));
+                let before = self.times.get(resource).filter(|_| refreshed.is_some());
+                let taken = before.map_or(moment(r.at), |times| times.taken);
+                self.times.insert(resource.clone(), Times { taken, refreshed });
             }
             "backup.restore" => {
                 let Some(restored) = output::<copies::Restored>(value) else { return };
@@ -48,25 +60,16 @@ impl Point {
                 let restored = copies::Restored { exchanged: true, aside: Some(aside), lost: Vec::new() };
                 self.restored(r, resource, restored, own);
             }
-            "backup.discard" => {
+            "backup.discard" if own => {
                 let snapshot = request.request.get("snapshot").and_then(output::<Snapshot>);
                 let id = snapshot.map(|s| s.id).unwrap_or_default();
-                if let Some(copy) = self.copies.get_mut(resource).filter(|copy| copy.id == id) {
-                    copy.freed = true;
-                }
-                if own {
-                    self.freed.push(Freed { resource: resource.clone(), id, bytes: value.as_u64().unwrap_or(0) });
-                }
+                self.freed.push(Freed { resource: resource.clone(), id, bytes: value.as_u64().unwrap_or(0) });
             }
             _ => {}
         }
     }
 
     fn restored(&mut self, r: &Recorded, resource: &str, restored: copies::Restored, own: bool) {
-        if let Some(copy) = self.copies.get_mut(resource) {
-            copy.changed = false;
-            copy.restored |= restored.exchanged;
-        }
         if own {
             self.restored.push(Restored {
                 at: moment(r.at),
@@ -79,38 +82,31 @@ impl Point {
         }
     }
 
-    fn copied(&mut self, r: &Recorded, resource: &str, snapshot: &Snapshot, refresh: bool) {
-        let before = self.copies.get(resource).filter(|_| refresh);
-        let copy = Copy {
-            resource: resource.to_owned(),
-            id: snapshot.id.clone(),
-            method: snapshot.method.clone(),
-            bytes: snapshot.bytes,
-            proven: snapshot.proven,
-            detector: snapshot.detector.clone(),
-            taken: before.map_or(moment(r.at), |b| b.taken),
-            refreshed: refresh.then(|| moment(r.at)),
-            brought_up_to_date: refresh.then_some(snapshot.copied),
-            changed: false,
-            restored: false,
-            freed: false,
-            fingerprint: snapshot.fingerprint.clone(),
-        };
-        self.copies.insert(resource.to_owned(), copy);
-        // One call of `refresh` is one cut; a copy that is taken alone is of its own moment.
-        if refresh {
-            self.cuts.insert(resource.to_owned(), (r.run, r.place.clone()));
-        } else {
-            self.cuts.remove(resource);
-        }
-    }
-
     pub fn one_cut(&self) -> bool {
-        let cuts: BTreeSet<_> = self.copies.keys().map(|resource| self.cuts.get(resource)).collect();
-        cuts.len() == 1 && !cuts.contains(&None)
+        self.memory.restore_point.one_cut
     }
 
-    pub fn into_copies(self) -> Vec<Copy> {
-        self.copies.into_values().collect()
+    pub fn copies(&self) -> Vec<Copy> {
+        let point = &self.memory.restore_point;
+        let copy = |(id, snapshot): (&ResourceId, &Snapshot)| {
+            let resource = id.to_string();
+            let times = self.times.get(&resource)?;
+            Some(Copy {
+                resource,
+                id: snapshot.id.clone(),
+                method: snapshot.method.clone(),
+                bytes: snapshot.bytes,
+                proven: snapshot.proven,
+                detector: snapshot.detector.clone(),
+                taken: times.taken,
+                refreshed: times.refreshed,
+                brought_up_to_date: times.refreshed.map(|_| snapshot.copied),
+                changed: point.changed.contains(id),
+                restored: point.restored.contains(id),
+                freed: point.freed.contains(id),
+                fingerprint: snapshot.fingerprint.clone(),
+            })
+        };
+        point.snapshots.iter().filter_map(copy).collect()
     }
 }

@@ -4,7 +4,10 @@ use crate::{
     capability::backup,
     gate::Stop,
     journal::{self, Ending, Level, Risk, Step},
-    resource::{Database, ResourceId, Tree, copies::Exchange},
+    resource::{
+        Database, Failure, Kind, ResourceId, Tree,
+        copies::{Exchange, Snapshot},
+    },
 };
 use serde::Serialize;
 use std::marker::PhantomData;
@@ -159,26 +162,41 @@ impl Run {
 
     /// Frees the copies of restore points. Bytes by resource.
     pub async fn discard(&self, points: &[Point]) -> Result<Vec<(ResourceId, u64)>, crate::gate::Error> {
-        let gate = self.host_gate("commit");
-        let mut freed = Vec::new();
-        for point in points {
-            for (resource, snapshot) in point.copies() {
-                let (label, snapshot) = (resource.name.clone(), Some(snapshot.clone()));
-                let bytes = match resource.kind.as_str() {
-                    "tree" => {
-                        let operation = backup::ops::Discard::<Tree> { resource: label, snapshot, kind: PhantomData };
-                        gate.perform(self.resources(), operation).await?
-                    }
-                    _ => {
-                        let operation =
-                            backup::ops::Discard::<Database> { resource: label, snapshot, kind: PhantomData };
-                        gate.perform(self.resources(), operation).await?
-                    }
-                };
-                freed.push((resource.clone(), bytes));
+        let copies = points.iter().flat_map(Point::copies);
+        self.free("commit", copies.map(|(resource, snapshot)| (resource.name.clone(), resource, snapshot))).await
+    }
+
+    /// What cannot be freed keeps nothing else from being freed, and is told at the end.
+    async fn free<'c>(
+        &self,
+        phase: &str,
+        copies: impl Iterator<Item = (String, &'c ResourceId, &'c Snapshot)>,
+    ) -> Result<Vec<(ResourceId, u64)>, crate::gate::Error> {
+        let gate = self.host_gate(phase);
+        let (mut freed, mut kept) = (Vec::new(), Vec::new());
+        for (label, resource, snapshot) in copies {
+            let snapshot = Some(snapshot.clone());
+            let bytes = if resource.kind == Tree::NAME {
+                let discard = backup::ops::Discard::<Tree> { resource: label, snapshot, kind: PhantomData };
+                gate.perform(self.resources(), discard).await
+            } else {
+                let discard = backup::ops::Discard::<Database> { resource: label, snapshot, kind: PhantomData };
+                gate.perform(self.resources(), discard).await
+            };
+            match bytes {
+                Ok(bytes) => freed.push((resource.clone(), bytes)),
+                Err(crate::gate::Error::Answer(failure)) => {
+                    kept.push(format!("{} {}: {}", resource.kind, resource.name, failure.message));
+                }
+                Err(stop) => return Err(stop),
             }
         }
-        Ok(freed)
+        if kept.is_empty() {
+            return Ok(freed);
+        }
+        let of = freed.len() + kept.len();
+        let which = kept.join("; ");
+        Err(Failure::failed(format!("{} of {of} copies could not be freed: {which}", kept.len())).into())
     }
 
     /// Looks how exchanges ended that an earlier run began and did not report: exchanging once more would bring back what
@@ -186,8 +204,8 @@ impl Run {
     pub async fn settle(&self, point: &Point) -> Result<(), Halt> {
         let gate = self.host_gate("settle");
         let step = || "settle".to_owned();
-        for (resource, evidence) in &point.unsettled {
-            let snapshot = point.restore_point.snapshots.get(resource).cloned();
+        for (resource, evidence) in &point.restore_point().unsettled {
+            let snapshot = point.restore_point().snapshots.get(resource).cloned();
             let Some((label, is_tree)) = self.label(resource) else { continue };
             let (resource_label, evidence) = (label.clone(), evidence.clone());
             let found = if is_tree {
@@ -200,12 +218,7 @@ impl Run {
                 gate.perform(self.resources(), settle).await
             };
             match found {
-                Ok(Exchange::Done { .. }) => {
-                    let mut memory = self.memory();
-                    memory.restore_point.changed.remove(resource);
-                    memory.restore_point.restored.insert(resource.clone());
-                }
-                Ok(Exchange::NotDone) => {}
+                Ok(Exchange::Done { .. } | Exchange::NotDone) => {}
                 Ok(Exchange::Unclear(look)) => {
                     let stop = Stop::InDoubt { operation: "backup.restore".into(), label, look };
                     return Err(Halt::Stopped { step: step(), stop });
@@ -258,20 +271,8 @@ impl Run {
         if own.run != self.id() {
             return Ok(());
         }
-        let gate = self.host_gate("clean-up");
-        for (label, lend) in &self.resources().database.0 {
-            if let Some(snapshot) = own.snapshots.get(&lend.id).cloned() {
-                let (resource, snapshot, kind) = (label.clone(), Some(snapshot), PhantomData);
-                gate.perform(self.resources(), backup::ops::Discard::<Database> { resource, snapshot, kind }).await?;
-            }
-        }
-        for (label, lend) in &self.resources().tree.0 {
-            if let Some(snapshot) = own.snapshots.get(&lend.id).cloned() {
-                let (resource, snapshot, kind) = (label.clone(), Some(snapshot), PhantomData);
-                gate.perform(self.resources(), backup::ops::Discard::<Tree> { resource, snapshot, kind }).await?;
-            }
-        }
-        Ok(())
+        let labelled = |(resource, snapshot)| Some((self.label(resource)?.0, resource, snapshot));
+        self.free("clean-up", own.snapshots.iter().filter_map(labelled)).await.map(drop)
     }
 
     /// Ends the run: what is forgotten is put right, and the last entry is written.

@@ -91,7 +91,7 @@ impl Run {
         let (journal, id) = Journal::begin(&state.join("journal.db"), setup.header.clone(), listener)?;
         locks.name(id).map_err(|source| Error::State { path: state.display().to_string(), source })?;
         if setup.memory.restore_point.run == 0 {
-            setup.memory.restore_point = RestorePoint { run: id, ..RestorePoint::default() };
+            setup.memory.restore_point = RestorePoint::of(id);
         }
         let memory = Arc::new(Mutex::new(setup.memory));
         let observer = Observer { facts: setup.facts, memory: memory.clone(), approver: setup.approver };

@@ -3,7 +3,7 @@ use super::{Run, graph};
 use crate::{
     capability::types,
     gate::Stop,
-    journal::{self, Entry, Place},
+    journal::{self, Entry, Place, Recorded},
     resource::{Failure, FailureKind},
     session::{Ended, Script, Severity},
 };
@@ -132,7 +132,6 @@ impl Run {
             match running.join_next().await {
                 None => break,
                 Some(Ok((name, Ok(())))) => {
-                    self.memory().completed.insert(format!("{}/{name}", phase.as_str()));
                     done.insert(name);
                 }
                 Some(Ok((_, Err(halt)))) => halts.push(halt),
@@ -215,9 +214,13 @@ impl Run {
         Halt::Stopped { step: place.title(), stop: Stop::Journal(error.to_string()) }
     }
 
+    /// On disk first, then remembered. The moment that stands in it.
     async fn append(&self, place: &Place, entry: Entry) -> Result<i64, Halt> {
-        let appended = self.0.journal.append(self.0.id, place, 0, entry).await;
-        appended.map_err(|e| self.unwritable(place, &e))
+        let recorded = Recorded::now(self.0.id, place, 0, entry);
+        let appended = self.0.journal.write(recorded.clone()).await;
+        appended.map_err(|e| self.unwritable(place, &e))?;
+        self.memory().apply(&recorded, true);
+        Ok(recorded.at)
     }
 }
 

@@ -1,16 +1,14 @@
 //! Restore points as the journal tells them: there is no second record that could disagree.
 use crate::{
-    journal::{Entry, Header, Place, Recorded, Request, RunId},
+    journal::{Entry, Recorded, RunId},
     resource::{
         Failure, ResourceId,
-        copies::{Exchange, Restored, Snapshot},
+        copies::{Restored, Snapshot},
         run::{Memory, RestorePoint},
-        service::Mark,
     },
 };
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What may still be done with a restore point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,22 +34,8 @@ pub struct Point {
     /// milliseconds since 1970-01-01 UTC: when the newest of its copies was brought up to date
     pub at: i64,
     pub state: State,
-    pub restore_point: RestorePoint,
-    /// What was live before a restore, by resource: the place where it is kept.
-    pub aside: BTreeMap<ResourceId, Restored>,
-    /// Resources whose copies were freed. A commit that was cut off has left the others.
-    pub freed: BTreeSet<ResourceId>,
-    /// `phase/step` of the upgrade, as far as it came.
-    pub completed: BTreeSet<String>,
-    #[serde(skip)]
-    pub store: BTreeMap<String, String>,
-    #[serde(skip)]
-    pub marks: BTreeMap<String, Mark>,
-    /// Evidence of exchanges that were begun and did not report an end.
-    #[serde(skip)]
-    pub unsettled: BTreeMap<ResourceId, Vec<Value>>,
-    #[serde(skip)]
-    refreshed: BTreeMap<ResourceId, (RunId, Place)>,
+    #[serde(flatten)]
+    memory: Memory,
     /// The newest run that used it, and how that ended; `None`: it did not end.
     pub last: (RunId, Option<String>),
 }
@@ -59,217 +43,88 @@ pub struct Point {
 impl Point {
     /// What a run that uses this restore point begins with.
     pub fn memory(&self) -> Memory {
-        Memory {
-            store: self.store.clone().into_iter().collect(),
-            completed: self.completed.clone(),
-            restore_point: self.restore_point.clone(),
-            marks: self.marks.clone(),
-            disturbances: 0,
-        }
+        self.memory.clone()
+    }
+    pub fn restore_point(&self) -> &RestorePoint {
+        &self.memory.restore_point
     }
     /// Copies that are still there.
     pub fn copies(&self) -> impl Iterator<Item = (&ResourceId, &Snapshot)> {
-        self.restore_point.snapshots.iter().filter(|(resource, _)| !self.freed.contains(resource))
+        let point = self.restore_point();
+        point.snapshots.iter().filter(|(resource, _)| !point.freed.contains(resource))
+    }
+    /// What was live before a restore, as far as it is still kept.
+    pub fn aside(&self) -> impl Iterator<Item = (&ResourceId, &Restored)> {
+        let point = self.restore_point();
+        let kept = |id: &ResourceId| point.snapshots.contains_key(id) && !point.freed.contains(id);
+        point.aside.iter().filter(move |(id, _)| kept(id))
+    }
+    /// As if these had not been copied: what is done with the point then leaves their copies alone.
+    pub fn leave_out(&mut self, left_out: impl Fn(&ResourceId) -> bool) {
+        self.memory.restore_point.snapshots.retain(|id, _| !left_out(id));
     }
     pub fn bytes(&self) -> u64 {
         self.copies().map(|(_, snapshot)| snapshot.bytes).fold(0, u64::saturating_add)
     }
     pub fn proven(&self) -> bool {
-        !self.restore_point.snapshots.is_empty() && self.restore_point.snapshots.values().all(|s| s.proven)
+        let snapshots = &self.restore_point().snapshots;
+        !snapshots.is_empty() && snapshots.values().all(|s| s.proven)
     }
 }
 
 /// All restore points, oldest first, from all entries of a journal in their order.
 pub fn points(entries: &[Recorded]) -> Vec<Point> {
-    let mut fold = Fold::default();
+    let mut points: BTreeMap<RunId, Point> = BTreeMap::new();
+    // run → the restore point that it makes or uses
+    let mut of_run: BTreeMap<RunId, RunId> = BTreeMap::new();
     for recorded in entries {
-        fold.entry(recorded);
-    }
-    fold.points.into_values().filter(|p| !p.restore_point.snapshots.is_empty()).collect()
-}
-
-#[derive(Default)]
-struct Fold {
-    points: BTreeMap<RunId, Point>,
-    /// run → the restore point that it makes or uses
-    of_run: BTreeMap<RunId, (RunId, Header)>,
-    intents: BTreeMap<(RunId, Place, u32), Request>,
-}
-
-impl Fold {
-    fn entry(&mut self, recorded: &Recorded) {
-        match &recorded.entry {
-            Entry::RunStarted(header) => self.started(recorded, header),
-            Entry::RunEnded(ending) => {
-                if let Some(point) = self.point(recorded.run) {
-                    point.last = (recorded.run, Some(ending.outcome.clone()));
-                    if ending.outcome == "rolled-back" {
-                        point.state = State::Restored;
-                    }
-                }
-            }
-            Entry::StepEnded { result: Ok(()), .. } => {
-                if let Some(point) = self.point(recorded.run) {
-                    point.completed.insert(recorded.place.title());
-                }
-            }
-            Entry::Intent(request) => {
-                for resource in request.changes.iter().filter_map(|r| ResourceId::try_from(r.clone()).ok()) {
-                    for point in self.points.values_mut() {
-                        point.restore_point.changed.insert(resource.clone());
-                    }
-                }
-                // From the first copy on that is being freed, the point as a whole is no way back.
-                if request.operation == "backup.discard" {
-                    let freed = request.request.get("snapshot").and_then(output::<Snapshot>);
-                    for point in self.points.values_mut() {
-                        if point.restore_point.snapshots.values().any(|s| freed.as_ref().is_some_and(|f| f.id == s.id))
-                        {
-                            point.state = State::Committed;
-                        }
-                    }
-                }
-                if request.operation == "backup.restore"
-                    && let Ok(resource) = ResourceId::try_from(request.resource.clone())
-                    && let Some(point) = self.point(recorded.run)
-                {
-                    point.unsettled.insert(resource, Vec::new());
-                }
-                self.intents.insert((recorded.run, recorded.place.clone(), recorded.seq), request.clone());
-            }
-            Entry::Evidence { data } => {
-                let key = (recorded.run, recorded.place.clone(), recorded.seq);
-                let resource = self.intents.get(&key).and_then(|r| ResourceId::try_from(r.resource.clone()).ok());
-                if let (Some(resource), Some(point)) = (resource, self.point(recorded.run))
-                    && let Some(evidence) = point.unsettled.get_mut(&resource)
-                {
-                    evidence.push(data.clone());
-                }
-            }
-            Entry::Outcome { result, .. } => {
-                let key = (recorded.run, recorded.place.clone(), recorded.seq);
-                let Some(request) = self.intents.remove(&key) else { return };
-                if request.operation == "backup.restore"
-                    && let Ok(resource) = ResourceId::try_from(request.resource.clone())
-                    && let Some(point) = self.point(recorded.run)
-                {
-                    point.unsettled.remove(&resource);
-                }
-                if let Ok(value) = result {
-                    self.done(recorded, &request, value);
-                }
-            }
-            Entry::Observed { request, result: Ok(value), .. } => self.done(recorded, request, value),
-            _ => {}
-        }
-    }
-
-    fn started(&mut self, recorded: &Recorded, header: &Header) {
         let run = recorded.run;
-        let point = if header.restore_point == 0 { run } else { header.restore_point };
-        self.of_run.insert(run, (point, header.clone()));
-        if point == run && matches!(header.command.as_str(), "prepare" | "upgrade") {
-            self.points.insert(
-                run,
-                Point {
+        if let Entry::RunStarted(header) = &recorded.entry {
+            let of = if header.restore_point == 0 { run } else { header.restore_point };
+            of_run.insert(run, of);
+            if of == run && matches!(header.command.as_str(), "prepare" | "upgrade") {
+                points.insert(
                     run,
-                    package: header.package.clone(),
-                    digest: header.digest.clone(),
-                    from_version: header.from_version.clone(),
-                    to_version: header.to_version.clone(),
-                    at: recorded.at,
-                    state: State::Ready,
-                    restore_point: RestorePoint { run, ..RestorePoint::default() },
-                    aside: BTreeMap::new(),
-                    freed: BTreeSet::new(),
-                    completed: BTreeSet::new(),
-                    store: BTreeMap::new(),
-                    marks: BTreeMap::new(),
-                    unsettled: BTreeMap::new(),
-                    refreshed: BTreeMap::new(),
-                    last: (run, None),
-                },
-            );
-        } else if let Some(point) = self.points.get_mut(&point) {
-            point.last = (run, None);
-        }
-    }
-
-    fn point(&mut self, run: RunId) -> Option<&mut Point> {
-        let (point, _) = self.of_run.get(&run)?;
-        self.points.get_mut(point)
-    }
-
-    fn done(&mut self, recorded: &Recorded, request: &Request, value: &Value) {
-        let Ok(resource) = ResourceId::try_from(request.resource.clone()) else { return };
-        if request.operation == "backup.discard" {
-            let freed = request.request.get("snapshot").and_then(output::<Snapshot>);
-            for point in self.points.values_mut() {
-                let copy = point.restore_point.snapshots.get(&resource);
-                if copy.is_some_and(|copy| freed.as_ref().is_some_and(|freed| freed.id == copy.id)) {
-                    point.freed.insert(resource.clone());
-                }
+                    Point {
+                        run,
+                        package: header.package.clone(),
+                        digest: header.digest.clone(),
+                        from_version: header.from_version.clone(),
+                        to_version: header.to_version.clone(),
+                        at: recorded.at,
+                        state: State::Ready,
+                        memory: Memory::of(run),
+                        last: (run, None),
+                    },
+                );
             }
         }
-        let Some(point) = self.point(recorded.run) else { return };
-        let kept = &mut point.restore_point;
-        match request.operation.as_str() {
-            "backup.take" | "backup.refresh" => {
-                let Some(snapshot) = output::<Snapshot>(value) else { return };
-                point.at = recorded.at;
-                kept.changed.remove(&resource);
-                kept.snapshots.insert(resource.clone(), snapshot);
-                // One call of `refresh` brings all copies up to date under one fence; a copy taken alone is of its own moment.
-                match request.operation.as_str() {
-                    "backup.refresh" => point.refreshed.insert(resource, (recorded.run, recorded.place.clone())),
-                    _ => point.refreshed.remove(&resource),
-                };
-                let cuts: BTreeSet<_> = kept.snapshots.keys().map(|r| point.refreshed.get(r)).collect();
-                kept.one_cut = cuts.len() == 1 && !cuts.contains(&None);
-            }
-            "backup.restore" => {
-                let Some(restored) = output::<Restored>(value) else { return };
-                kept.changed.remove(&resource);
-                if restored.exchanged {
-                    kept.restored.insert(resource.clone());
-                    point.aside.insert(resource, restored);
-                }
-            }
-            "backup.settle" => {
-                if let Some(Exchange::Done { aside }) = output::<Exchange>(value) {
-                    kept.changed.remove(&resource);
-                    kept.restored.insert(resource.clone());
-                    let restored = Restored { exchanged: true, aside: Some(aside), lost: Vec::new() };
-                    point.aside.insert(resource.clone(), restored);
-                }
-                point.unsettled.remove(&resource);
-            }
-            "metrics.baseline" => {
-                if let Some(medians) = output::<BTreeMap<String, f64>>(value) {
-                    kept.baselines.insert(resource.name, medians);
-                }
-            }
-            "store.set" => {
-                if let (Some(key), Some(value)) = (text(&request.request, "key"), text(&request.request, "value")) {
-                    point.store.insert(key, value);
-                }
-            }
-            "logs.mark" => {
-                if let Some(mark) = output::<Mark>(value) {
-                    point.marks.insert(resource.to_string(), mark);
+        let of = of_run.get(&run).copied();
+        for point in points.values_mut() {
+            point.entry(recorded, of == Some(point.run));
+        }
+    }
+    points.into_values().filter(|p| !p.restore_point().snapshots.is_empty()).collect()
+}
+
+impl Point {
+    fn entry(&mut self, recorded: &Recorded, own: bool) {
+        self.memory.apply(recorded, own);
+        match &recorded.entry {
+            Entry::RunStarted(_) if own => self.last = (recorded.run, None),
+            Entry::RunEnded(ending) if own => {
+                self.last = (recorded.run, Some(ending.outcome.clone()));
+                if ending.outcome == "rolled-back" {
+                    self.state = State::Restored;
                 }
             }
             _ => {}
         }
+        self.at = self.restore_point().copied.unwrap_or(self.at);
+        if self.restore_point().given_up {
+            self.state = State::Committed;
+        }
     }
-}
-
-fn output<T: DeserializeOwned>(value: &Value) -> Option<T> {
-    T::deserialize(value).ok()
-}
-
-fn text(value: &Value, field: &str) -> Option<String> {
-    value.get(field)?.as_str().map(ToOwned::to_owned)
 }
 
 /// The newest restore point of a package that can be restored, or the one that was named.
@@ -299,10 +154,10 @@ pub fn choose<'p>(points: &'p [Point], package: &str, named: Option<RunId>) -> R
 mod tests {
     use super::*;
     use crate::{
-        journal::Ending,
-        resource::copies::{Fingerprint, Lost},
+        journal::{Ending, Header, Place, Request},
+        resource::copies::{Exchange, Fingerprint, Lost},
     };
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     /// A journal by hand.
     #[derive(Default)]
@@ -317,6 +172,14 @@ mod tests {
             let header =
                 Header { command: command.into(), package: "acme/shop".into(), restore_point, ..Header::default() };
             self.entry(run, Entry::RunStarted(header));
+        }
+        /// As a later run looks at an exchange.
+        fn settled(&mut self, run: RunId, resource: &str, exchange: Exchange) {
+            let exchange = serde_json::to_value(exchange).unwrap();
+            self.did(run, "backup.settle", resource, &[], exchange.clone());
+            self.0.pop();
+            let Some(Recorded { entry: Entry::Intent(request), .. }) = self.0.pop() else { panic!() };
+            self.entry(run, Entry::Observed { request, result: Ok(exchange), millis: 1 });
         }
         fn did(&mut self, run: RunId, operation: &str, resource: &str, changes: &[&str], output: Value) {
             let request = Request {
@@ -370,9 +233,9 @@ mod tests {
         told.ended(1, "upgraded");
         let points = points(&told.0);
         let point = choose(&points, "acme/shop", None).unwrap();
-        assert!(point.restore_point.changed.contains(&ResourceId::new("database", "orders")));
-        assert!(!point.restore_point.changed.contains(&ResourceId::new("tree", "app")));
-        assert!(!point.restore_point.one_cut, "taken one by one");
+        assert!(point.restore_point().changed.contains(&ResourceId::new("database", "orders")));
+        assert!(!point.restore_point().changed.contains(&ResourceId::new("tree", "app")));
+        assert!(!point.restore_point().one_cut, "taken one by one");
         assert_eq!(point.last, (1, Some("upgraded".into())));
     }
 
@@ -385,7 +248,7 @@ mod tests {
         told.ended(2, "stopped");
         let half = points(&told.0);
         let point = choose(&half, "acme/shop", None).unwrap();
-        assert!(point.restore_point.restored.contains(&ResourceId::new("database", "orders")));
+        assert!(point.restore_point().restored.contains(&ResourceId::new("database", "orders")));
         told.run(3, "rollback", 1);
         told.ended(3, "rolled-back");
         let back = points(&told.0);
@@ -418,24 +281,62 @@ mod tests {
         told.entry(2, Entry::Evidence { data: json!({ "inode": 7 }) });
         told.0.last_mut().unwrap().seq = told.1 - 1;
         let point = points(&told.0).remove(0);
-        assert_eq!(point.unsettled[&orders], [json!({ "inode": 7 })]);
-        assert!(point.restore_point.changed.contains(&orders));
+        assert_eq!(point.restore_point().unsettled[&orders], [json!({ "inode": 7 })]);
+        assert!(point.restore_point().changed.contains(&orders));
         told.run(3, "rollback", 1);
-        let done = serde_json::to_value(Exchange::Done { aside: "there".into() }).unwrap();
-        told.did(3, "backup.settle", "database:orders", &[], done);
+        told.settled(3, "database:orders", Exchange::Done { aside: "there".into() });
         let point = points(&told.0).remove(0);
-        assert!(point.unsettled.is_empty());
-        assert!(point.restore_point.restored.contains(&orders));
+        assert!(point.restore_point().unsettled.is_empty());
+        assert!(point.restore_point().restored.contains(&orders));
+    }
+
+    #[test]
+    fn what_was_changed_while_it_was_copied_counts_as_changed() {
+        let orders = ResourceId::new("database", "orders");
+        for begins_first in [true, false] {
+            let mut told = Told::default();
+            told.run(1, "upgrade", 0);
+            let tool = |told: &mut Told| told.did(1, "tool.run", "tool:t", &["database:orders"], Value::Null);
+            let take = |told: &mut Told| told.did(1, "backup.take", "database:orders", &[], snapshot("1-orders"));
+            if begins_first {
+                tool(&mut told)
+            } else {
+                take(&mut told)
+            }
+            // Its end comes after what follows.
+            let end = told.0.pop().unwrap();
+            if begins_first {
+                take(&mut told)
+            } else {
+                tool(&mut told)
+            }
+            told.0.push(end);
+            assert!(points(&told.0)[0].restore_point().differs(&orders), "{begins_first}");
+            take(&mut told);
+            assert!(!points(&told.0)[0].restore_point().differs(&orders), "{begins_first}");
+        }
+    }
+
+    #[test]
+    fn an_exchange_that_nobody_can_judge_stays_unsettled() {
+        let mut told = upgraded();
+        told.run(2, "rollback", 1);
+        told.did(2, "backup.restore", "database:orders", &["database:orders"], restored(true));
+        told.0.pop();
+        for (exchange, left) in [(Exchange::Unclear("look".into()), 1), (Exchange::NotDone, 0)] {
+            told.settled(2, "database:orders", exchange);
+            assert_eq!(points(&told.0)[0].restore_point().unsettled.len(), left);
+        }
     }
 
     #[test]
     fn one_refresh_of_everything_is_one_cut() {
         let mut told = upgraded();
         told.did(1, "backup.refresh", "database:orders", &[], snapshot("1-orders"));
-        assert!(!points(&told.0)[0].restore_point.one_cut);
+        assert!(!points(&told.0)[0].restore_point().one_cut);
         told.did(1, "backup.refresh", "tree:app", &[], snapshot("1-app"));
-        assert!(points(&told.0)[0].restore_point.one_cut);
+        assert!(points(&told.0)[0].restore_point().one_cut);
         told.did(1, "backup.take", "tree:app", &[], snapshot("1-app"));
-        assert!(!points(&told.0)[0].restore_point.one_cut);
+        assert!(!points(&told.0)[0].restore_point().one_cut);
     }
 }

@@ -141,7 +141,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("failure", &[]),
     ("condition", &["plain", "diagnostic"]),
     ("journal", &["plain", "failure"]),
-    ("resource", &["plain", "failure", "condition"]),
+    ("resource", &["plain", "failure", "condition", "journal"]),
     ("report", &["plain", "condition", "journal", "resource"]),
     ("package", &["diagnostic", "resource"]),
     ("site", &["plain", "diagnostic", "condition", "package", "resource"]),
@@ -215,6 +215,15 @@ fn a_report_never_sees_a_driver() {
         for word in ["drivers", "Observer", "Mutator", "Observe", "Mutate", "Access", "Resources"] {
             assert!(!words.contains(word), "{path} speaks of {word}");
         }
+    }
+}
+
+/// What is told from the journal is a run's memory; a driver has its witness.
+#[test]
+fn of_the_resources_only_the_run_knows_the_journal() {
+    for path in files("src/resource", "rs").iter().filter(|path| !path.starts_with("src/resource/run/")) {
+        let (code, _) = code(&read(path));
+        assert!(!named(path, &code).iter().any(|named| named.starts_with("journal")), "{path} names the journal");
     }
 }
 

@@ -151,6 +151,24 @@ fn a_commit_that_was_cut_off_is_finished_by_the_next() {
 }
 
 #[test]
+fn what_cannot_be_freed_keeps_nothing_else_and_is_told() {
+    let shop = Shop::running(Version::V2Good);
+    shop.expect(0, &["upgrade", "--yes", shop.package().to_str().unwrap()]);
+    let copy = shop.copies().into_iter().find(|copy| Path::new(copy).is_file()).unwrap();
+    // What looks like the copy is what customers use.
+    fs::remove_file(&copy).unwrap();
+    fs::hard_link(shop.folder.database(), &copy).unwrap();
+    let said = shop.expect(5, &["commit", "--yes"]);
+    assert!(said.contains("1 of 3 copies could not be freed: database shop: "), "{said}");
+    assert_eq!(shop.copies(), [copy.as_str()]);
+    assert!(shop.expect(0, &["restore-points"]).contains("freed in part"));
+    fs::remove_file(&copy).unwrap();
+    shop.expect(0, &["commit", "--yes"]);
+    assert!(shop.expect(0, &["restore-points"]).contains("there is no restore point"));
+    assert_eq!(shop.version().as_deref(), Some("2.0.1"));
+}
+
+#[test]
 fn assess_and_prepare_change_nothing_and_without_a_terminal_nothing_starts() {
     let shop = Shop::running(Version::V2Bad);
     let before = shop.proof();
@@ -266,8 +284,12 @@ fn a_rollback_that_fails_says_where_things_stand_and_can_go_on() {
     let said = shop.expect(5, &["rollback", "--yes"]);
     assert!(said.contains("NOT done") && said.contains("rollback/restore"), "{said}");
     assert_eq!(shop.version(), None, "neither version runs on what is half-way");
-    // A commit would throw away the way out.
+    // A commit would throw away the way out, also after somebody has looked how things stand.
     shop.expect(3, &["commit", "--yes"]);
+    shop.expect(10, &["verify"]);
+    let said = shop.expect(3, &["commit", "--yes"]);
+    assert!(said.contains("the way out"), "{said}");
+    assert_eq!(shop.copies().len(), 3, "{:?}", shop.copies());
     drop(holder);
     let said = shop.expect(3, &["rollback", "--yes", "--from", "no-such-step"]);
     assert!(said.contains("stop, restore"), "{said}");

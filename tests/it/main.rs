@@ -28,6 +28,7 @@ mod probe;
 mod progress;
 mod references;
 mod report;
+mod restore_point;
 mod service;
 mod site;
 mod story;

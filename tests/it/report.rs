@@ -235,6 +235,15 @@ fn copies_are_one_cut_only_when_one_refresh_brought_all_up_to_date() {
         story.begin("upgrade", false, "close").did(on("backup.refresh", "a"), Ok(copy("a")), 1).end(2);
         story.begin("upgrade", false, "later").did(on("backup.refresh", "b"), Ok(copy("b")), 1).end(2);
     }));
+    // A second call in the same step came as far as the first copy.
+    assert!(!one_cut(&|story| {
+        story.begin("upgrade", false, "close");
+        for (what, cut) in [("a", 3), ("b", 3), ("a", 5)] {
+            let refresh = request("backup.refresh", "idempotent", what, &format!("tree:{what}"), json!({ "cut": cut }));
+            story.did(refresh, Ok(copy(what)), 1);
+        }
+        story.end(2);
+    }));
     assert!(!one_cut(&|story| {
         both(story);
         story.begin("upgrade", false, "again").did(on("backup.take", "a"), Ok(copy("a")), 1).end(2);

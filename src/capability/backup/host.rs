@@ -14,7 +14,8 @@ mod bindings {
         trappable_error_type: { "backout:host/types.error" => crate::gate::Error },
     });
 }
-use bindings::backout::host::backup as wit;
+/// The interface as a trait, so that it can be called without a component.
+pub use bindings::backout::host::backup as wit;
 
 impl wit::Host for Call<'_> {
     async fn take(&mut self, resource: String) -> Result<wit::Snapshot, Error> {

@@ -2,4 +2,4 @@
 mod host;
 pub mod ops;
 mod restore_point;
-pub use host::link;
+pub use host::{link, wit};

@@ -62,6 +62,8 @@ impl<K: Copied> Operation for Take<K> {
 pub struct Refresh<K> {
     pub resource: String,
     pub snapshot: Option<Snapshot>,
+    /// The same in all operations of one call, and in no other of the step.
+    pub cut: u32,
     #[serde(skip)]
     pub kind: PhantomData<fn() -> K>,
 }
@@ -102,6 +104,10 @@ impl<K: Copied> Operation for Restore<K> {
     type Output = Restored;
     fn label(&self) -> &str {
         &self.resource
+    }
+    /// What is left alone is no change.
+    fn changes(&self) -> bool {
+        self.changed
     }
     async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<Restored, Failure> {
         let snapshot = known(&self.snapshot)?;

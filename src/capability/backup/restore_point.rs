@@ -25,15 +25,7 @@ macro_rules! on_its_kind {
 impl Call<'_> {
     pub(super) async fn backup_take(&mut self, label: String) -> Result<Snapshot, Error> {
         let id = format!("{}-{}", self.restore_point(|p| p.run), self.resource(&label).map_or_else(|| "none".into(), |r| r.name));
-        let snapshot = on_its_kind!(self, label.clone(), Take { id: id })?;
-        if let Some(resource) = self.resource(&label) {
-            self.change_restore_point(|p| {
-                p.one_cut = false;
-                p.changed.remove(&resource);
-                p.snapshots.insert(resource, snapshot.clone());
-            });
-        }
-        Ok(snapshot)
+        on_its_kind!(self, label, Take { id: id })
     }
 
     /// One cut needs every database shut to applications before the first copy is brought up to date.
@@ -42,7 +34,6 @@ impl Call<'_> {
         if snapshots.is_empty() {
             return Err(Failure::conflict("there is no copy to refresh: nothing was taken in `prepare`").into());
         }
-        let mut refreshed = Vec::new();
         for (label, _) in self.lent_snapshots(&snapshots) {
             if let Some(lend) = self.resources.database.0.get(&label)
                 && !lend.access.observer.fenced().await?
@@ -50,30 +41,18 @@ impl Call<'_> {
                 return Err(Failure::conflict(format!("database `{label}` is not fenced, so copies would not be one cut")).into());
             }
         }
+        let cut = self.gate.calls();
+        let mut refreshed = Vec::new();
         for (label, resource) in self.lent_snapshots(&snapshots) {
-            let snapshot = on_its_kind!(self, label, Refresh { snapshot: snapshots.get(&resource).cloned() })?;
-            self.change_restore_point(|p| {
-                p.changed.remove(&resource);
-                p.snapshots.insert(resource, snapshot.clone());
-            });
-            refreshed.push(snapshot);
+            let snapshot = snapshots.get(&resource).cloned();
+            refreshed.push(on_its_kind!(self, label, Refresh { cut: cut, snapshot: snapshot })?);
         }
-        self.change_restore_point(|p| p.one_cut = refreshed.len() == p.snapshots.len());
         Ok(refreshed)
     }
 
     pub(super) async fn backup_restore(&mut self, label: String) -> Result<Restored, Error> {
         let (snapshot, changed) = self.snapshot(&label);
-        let restored = on_its_kind!(self, label.clone(), Restore { snapshot: snapshot, changed: changed })?;
-        if let Some(resource) = self.resource(&label) {
-            self.change_restore_point(|p| {
-                p.changed.remove(&resource);
-                if restored.exchanged {
-                    p.restored.insert(resource);
-                }
-            });
-        }
-        Ok(restored)
+        on_its_kind!(self, label, Restore { snapshot: snapshot, changed: changed })
     }
 
     pub(super) async fn backup_loss(&mut self, label: String) -> Result<Vec<Lost>, Error> {
@@ -95,18 +74,9 @@ impl Call<'_> {
         }
     }
 
-    fn change_restore_point(&self, change: impl FnOnce(&mut RestorePoint)) {
-        if let Some(run) = self.resources.run.0.get(RUN) {
-            change(&mut run.access.mutator.memory().restore_point);
-        }
-    }
-
     fn snapshot(&self, label: &str) -> (Option<Snapshot>, bool) {
         let Some(resource) = self.resource(label) else { return (None, false) };
-        self.restore_point(|p| {
-            let changed = p.changed.contains(&resource) && !p.restored.contains(&resource);
-            (p.snapshots.get(&resource).cloned(), changed)
-        })
+        self.restore_point(|p| (p.snapshots.get(&resource).cloned(), p.differs(&resource)))
     }
 
     /// The labels under which the package knows what is in the restore point, databases first.

@@ -18,8 +18,7 @@ use bindings::backout::host::logs as wit;
 
 impl wit::Host for Call<'_> {
     async fn mark(&mut self, service: String) -> Result<(), Error> {
-        let mark = self.perform(ops::Mark { service: service.clone() }).await?;
-        ops::remember(self.resources, &service, mark);
+        self.perform(ops::Mark { service }).await?;
         Ok(())
     }
     async fn search(&mut self, service: String, text: String) -> Result<Vec<String>, Error> {

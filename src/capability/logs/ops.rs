@@ -19,13 +19,7 @@ const SHOWN: usize = 5;
 pub fn mark_of(resources: &Resources, label: &str) -> Option<service::Mark> {
     let id = &resources.service.0.get(label)?.id;
     let run = resources.run.0.get(RUN)?;
-    run.access.observer.memory().marks.get(&id.to_string()).cloned()
-}
-
-pub fn remember(resources: &Resources, label: &str, mark: service::Mark) {
-    if let (Some(lend), Some(run)) = (resources.service.0.get(label), resources.run.0.get(RUN)) {
-        run.access.mutator.memory().marks.insert(lend.id.to_string(), mark);
-    }
+    run.access.observer.memory().marks.get(id).cloned()
 }
 
 /// Cut to where it is known to be too long, so that the journal keeps no more of it.

@@ -31,8 +31,7 @@ impl wit::Host for Call<'_> {
     }
     async fn baseline(&mut self, metrics: String, window: u32) -> Result<(), Error> {
         let measures = self.measures(&metrics);
-        let medians = self.perform(ops::Baseline { metrics: metrics.clone(), window, measures }).await?;
-        self.remember(&metrics, medians);
+        self.perform(ops::Baseline { metrics, window, measures }).await?;
         Ok(())
     }
     async fn check(&mut self, metrics: String, that: String) -> Result<(), Error> {
@@ -74,12 +73,6 @@ impl Call<'_> {
         let known = memory.restore_point.baselines.get(&lend.id.name);
         let listed = known.into_iter().flatten().filter(|(name, _)| lend.terms.queries.contains(name));
         listed.map(|(name, median)| (name.clone(), *median)).collect()
-    }
-
-    fn remember(&self, label: &str, medians: BTreeMap<String, f64>) {
-        if let (Some(lend), Some(run)) = (self.lent_metrics(label), self.resources.run.0.get(RUN)) {
-            run.access.mutator.memory().restore_point.baselines.insert(lend.id.name.clone(), medians);
-        }
     }
 }
 

@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use backout::{
     capability::Call,
     gate::{Error, Event, Events, Gate},
-    journal::{Entry, Header, Journal, Place, Reader},
+    journal::{Entry, Header, Journal, Place, Reader, Recorded},
     resource::{
         Access, Failure, Kind, Lend, ResourceId, Resources, Rights,
         run::{Approver, Facts, Memory, Mutator, Observer, RUN, Run},
@@ -36,13 +36,13 @@ impl Approver for Nobody {
 impl Script {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, run) =
-            Journal::begin(&dir.path().join("journal.db"), Header::default(), Arc::new(|_| ())).unwrap();
+        let header = Header { command: "upgrade".to_owned(), ..Header::default() };
+        let (journal, run) = Journal::begin(&dir.path().join("journal.db"), header, Arc::new(|_| ())).unwrap();
         let (events, cancel) = (Events::default(), CancellationToken::new());
         let news = Mutex::new(events.subscribe());
         let place = Place::new("upgrade", false, "", 1);
         let gate = Gate::new(Arc::new(journal), run, place, events, cancel.clone());
-        let memory = Arc::new(Mutex::new(Memory::default()));
+        let memory = Arc::new(Mutex::new(Memory::of(run)));
         let observer = Observer { facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
         let access = Access::<Run> { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
         let mut resources = Resources::default();
@@ -54,14 +54,23 @@ impl Script {
         Call { gate: &self.gate, resources: &self.resources }
     }
 
+    /// The gate of another step, which runs at the same time.
+    pub fn beside(&self) -> Gate {
+        let place = Place::new("upgrade", false, "", 2);
+        Gate::new(self.gate.journal.clone(), self.gate.run, place, self.gate.events.clone(), self.cancel.clone())
+    }
+
     fn path(&self) -> PathBuf {
         self.dir.path().join("journal.db")
     }
 
-    pub async fn entries(&self) -> Vec<Entry> {
+    pub async fn recorded(&self) -> Vec<Recorded> {
         self.gate.journal.flush().await.unwrap();
-        let reader = Reader::open(&self.path()).unwrap();
-        reader.entries(self.gate.run).unwrap().into_iter().map(|r| r.entry).collect()
+        Reader::open(&self.path()).unwrap().entries(self.gate.run).unwrap()
+    }
+
+    pub async fn entries(&self) -> Vec<Entry> {
+        self.recorded().await.into_iter().map(|r| r.entry).collect()
     }
 
     /// The operations that the journal has, as data: what was asked, and what came of it.
