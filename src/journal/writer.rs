@@ -17,6 +17,10 @@ use tokio::sync::oneshot;
 /// A note waits at most this long for a durable entry to ride with.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// A durable entry waits for those of other steps half as long as a commit takes, within these bounds: long enough for a step
+/// that was just answered to come again, too short to be noticed when it does not.
+const COMPANY: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(2)];
+
 const SCHEMA: &str = "
     CREATE TABLE run (id INTEGER PRIMARY KEY AUTOINCREMENT);
     CREATE TABLE entry (
@@ -83,7 +87,7 @@ impl Journal {
         let (queue, inbox) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("journal".into())
-            .spawn(move || Writer { db, path: file, run, history, notes: Vec::new(), listener }.serve(&inbox))
+            .spawn(move || Writer { db, path: file, run, history, notes: Vec::new(), listener, last: Last::default() }.serve(&inbox))
             .map_err(|_| Error::Closed)?;
         Ok((Self { path: path.to_owned(), began, queue, thread: Some(thread) }, run))
     }
@@ -199,6 +203,17 @@ struct Writer {
     /// Not on disk yet; listeners know them already.
     notes: Vec<Recorded>,
     listener: Listener,
+    last: Last,
+}
+
+/// The last commit.
+#[derive(Default)]
+struct Last {
+    took: Duration,
+    /// How many durable entries it answered.
+    answered: usize,
+    /// What came while it was on its way.
+    meanwhile: Vec<Message>,
 }
 
 /// What goes to the disk together.
@@ -215,18 +230,25 @@ impl Writer {
     fn serve(mut self, inbox: &mpsc::Receiver<Message>) {
         let mut oldest_note = None;
         loop {
-            let message = match oldest_note.map(|since: Instant| PATIENCE.saturating_sub(since.elapsed())) {
-                None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-                Some(patience) => inbox.recv_timeout(patience),
-            };
-            let closed = matches!(message, Err(mpsc::RecvTimeoutError::Disconnected));
-            let late = message.is_err();
             let mut batch = Batch::default();
-            for message in message.into_iter().chain(inbox.try_iter()) {
-                self.take(message, &mut batch);
+            let meanwhile = std::mem::take(&mut self.last.meanwhile);
+            let (mut late, mut closed) = (false, false);
+            let idle = meanwhile.is_empty();
+            meanwhile.into_iter().for_each(|message| self.take(message, &mut batch));
+            let expected = self.last.answered + batch.durable.len();
+            if idle {
+                let message = match oldest_note.map(|since: Instant| PATIENCE.saturating_sub(since.elapsed())) {
+                    None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+                    Some(patience) => inbox.recv_timeout(patience),
+                };
+                closed = matches!(message, Err(mpsc::RecvTimeoutError::Disconnected));
+                late = message.is_err();
+                message.into_iter().for_each(|message| self.take(message, &mut batch));
             }
+            inbox.try_iter().for_each(|message| self.take(message, &mut batch));
+            self.company(expected, &mut batch, inbox);
             if late || !batch.durable.is_empty() || !batch.flushed.is_empty() {
-                self.commit(batch);
+                self.commit(batch, inbox);
             }
             if closed {
                 return;
@@ -234,6 +256,18 @@ impl Writer {
             // A note that could not be written is tried again.
             oldest_note =
                 if self.notes.is_empty() { None } else { oldest_note.filter(|_| !late).or(Some(Instant::now())) };
+        }
+    }
+
+    /// Steps that append at once would else take turns, one waiting while the other's entry is on its way, and share nothing. A
+    /// step appends one entry at a time, so at work are those that were just answered and those that came meanwhile.
+    fn company(&mut self, expected: usize, batch: &mut Batch, inbox: &mpsc::Receiver<Message>) {
+        let until = Instant::now() + (self.last.took / 2).clamp(COMPANY[0], COMPANY[1]);
+        while !batch.durable.is_empty() && batch.durable.len() < expected && batch.flushed.is_empty() {
+            match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(message) => self.take(message, batch),
+                Err(_) => return,
+            }
         }
     }
 
@@ -261,9 +295,14 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, mut batch: Batch) {
+    fn commit(&mut self, mut batch: Batch, inbox: &mpsc::Receiver<Message>) {
         batch.entries.append(&mut self.notes);
-        match insert_all(&mut self.db, &mut batch.entries) {
+        let began = Instant::now();
+        let written = insert_all(&mut self.db, &mut batch.entries);
+        // Looked for before anybody is answered, who would come again at once.
+        let meanwhile = inbox.try_iter().collect();
+        self.last = Last { took: began.elapsed(), answered: batch.durable.len(), meanwhile };
+        match written {
             Ok(()) => {
                 for (position, reply) in batch.durable {
                     (self.listener)(&batch.entries[position]);

@@ -95,6 +95,32 @@ async fn what_waits_at_once_is_made_durable_at_once() {
     assert_eq!(Reader::open(&path).unwrap().entries(run).unwrap().len(), 201);
 }
 
+/// Steps that take turns would share nothing: one would always be waiting while the other's entry is on its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn steps_that_append_at_once_share_their_commits() {
+    const EACH: usize = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let (journal, run) = begin(&path);
+    // What was checkpointed could not be counted.
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM entry").unwrap();
+    let before = commits(&path);
+    let mut steps = tokio::task::JoinSet::new();
+    for step in 0..2 {
+        let journal = journal.clone();
+        steps.spawn(async move {
+            for n in 0..EACH {
+                journal.append(run, &nowhere(), 0, said(format!("{step} {n}"))).await.unwrap();
+            }
+        });
+    }
+    steps.join_all().await;
+    let commits = commits(&path) - before;
+    // Half of them would be all that can be; a busy machine keeps one of the two waiting now and then.
+    assert!(commits < EACH * 2 * 2 / 3, "{} entries took {commits} commits", EACH * 2);
+}
+
 #[tokio::test]
 async fn notes_stand_before_the_durable_entry_that_follows_them() {
     let dir = tempfile::tempdir().unwrap();
