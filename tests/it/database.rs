@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use backout::resource::{
     Access, CallCtx, Failure, FailureKind, Progress, Witness,
     copies::{Copied, Exchange, Lost, MutateCopies, ObserveCopies, Snapshot},
-    database::{Database, MAX_BYTES, MAX_ROWS},
+    database::{COUNTING, Database, MAX_BYTES, MAX_ROWS},
 };
 use serde_json::Value;
 use std::{

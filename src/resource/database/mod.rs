@@ -36,6 +36,9 @@ pub struct Session {
 pub const MAX_ROWS: usize = 1_000;
 pub const MAX_BYTES: usize = 1 << 20;
 
+/// What an exchange says once it is done and durable. Until then it is the same work for any amount of data; the rest is not.
+pub const COUNTING: &str = "counting what was set aside";
+
 // Aliases, because `dyn Observe` behind a reference in an `async fn` would lose its `'static`.
 pub type Observer = dyn Observe;
 pub type Mutator = dyn Mutate;

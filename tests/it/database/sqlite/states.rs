@@ -26,6 +26,8 @@ in_both_modes! {
     a_copy_that_somebody_wrote_to_is_found
     a_damaged_database_can_be_left_behind
     a_deleted_database_can_be_brought_back
+    what_goes_aside_is_counted_once_it_is_aside
+    what_is_written_while_it_is_counted_keeps_nobody_waiting
     a_killed_exchange_is_taken_up_again
     a_killed_fence_is_taken_up_again
     a_fence_that_somebody_removed_is_found
@@ -265,6 +267,49 @@ async fn a_deleted_database_can_be_brought_back(shop: Shop) {
     assert!(matches!(looks(&access).exchanged(&snapshot, &evidence).await.unwrap(), Exchange::Done { .. }));
     assert_eq!(looks(&access).fingerprint(&call()).await.unwrap(), snapshot.fingerprint);
     assert_eq!(shop.ask("PRAGMA integrity_check"), ["ok"]);
+}
+
+/// Does something when a certain news comes.
+struct When<F>(&'static str, F);
+impl<F: Fn() + Send + Sync> Progress for When<F> {
+    fn progress(&self, text: &str, _: u64, _: u64) {
+        if text == self.0 {
+            (self.1)();
+        }
+    }
+}
+fn call_when(news: &'static str, then: impl Fn() + Send + Sync + 'static) -> CallCtx {
+    CallCtx { progress: Arc::new(When(news, then)), ..call() }
+}
+
+async fn what_goes_aside_is_counted_once_it_is_aside(shop: Shop) {
+    let access = shop.access(true);
+    let snapshot = take(&access).await;
+    shop.sql("DELETE FROM log");
+    let inode = |path: &Path| path.metadata().unwrap().ino();
+    let (live, standby, path) = (inode(&shop.path()), inode(Path::new(&snapshot.place)), shop.path());
+    let done = Arc::new(Mutex::new(0));
+    let counting = call_when(COUNTING, {
+        let (done, aside) = (done.clone(), Path::new(&snapshot.place).with_file_name("aside.db"));
+        move || {
+            assert_eq!((inode(&path), inode(&aside)), (standby, live));
+            *done.lock().unwrap() += 1;
+        }
+    });
+    let restored = changes(&access).exchange(&snapshot, &counting).await.unwrap();
+    assert_eq!((restored.lost, *done.lock().unwrap()), (vec![lost("log", 0, 0, 3)], 1));
+}
+
+async fn what_is_written_while_it_is_counted_keeps_nobody_waiting(shop: Shop) {
+    let access = shop.access(true);
+    let snapshot = take(&access).await;
+    shop.sql("DELETE FROM log");
+    let shop = Arc::new(shop);
+    let of_news = shop.clone();
+    let meanwhile = call_when("comparing orders", move || of_news.sql("INSERT INTO log VALUES ('new')"));
+    let restored = changes(&access).exchange(&snapshot, &meanwhile).await.unwrap();
+    assert_eq!(restored.lost, [lost("(not counted: the database was written to meanwhile)", 0, 0, 0)]);
+    assert_eq!(shop.ask("SELECT count(*) FROM log"), ["4"]);
 }
 
 async fn a_killed_exchange_is_taken_up_again(shop: Shop) {

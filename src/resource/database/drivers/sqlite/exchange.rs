@@ -18,6 +18,7 @@ use super::{
 use crate::resource::{
     CallCtx, Failure, FailureKind,
     copies::{Exchange, Lost, Restored, Snapshot},
+    database::COUNTING,
     holders::{self, names},
 };
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ use serde_json::Value;
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Which file was which, by inode: on one file system nothing else tells them apart after an exchange.
@@ -85,7 +86,7 @@ pub fn exchange(
     let look = proof::check(&copy, &standby, &snapshot.fingerprint, call)?;
     Proof::renew(&copy, &snapshot.fingerprint, look.clone())?;
 
-    let Shut { held, sides: move_sides, lost } = shut(live.as_ref(), &standby, snapshot, call)?;
+    let Shut { held, sides: move_sides, damaged } = shut(live.as_ref(), call)?;
     let inode = live.as_ref().map(|live| live.file.ino());
     if inode_of(&path) != inode {
         return Err(Failure::conflict("somebody put another file in the place of the database"));
@@ -111,6 +112,16 @@ pub fn exchange(
             return Err(failure);
         }
     }
+    // However much there is, it is done. Only now it is counted, with the connection that sees all of what is aside.
+    call.progress(COUNTING, 0, 0);
+    let lost = match (&held, damaged) {
+        (Some(held), _) => counted(held, &swap.path, call),
+        (None, Some(words)) => uncounted(&words),
+        (None, None) => {
+            let parts = snapshot.fingerprint.parts.iter().filter(|part| part.count > 0);
+            parts.map(|part| Lost { part: part.name.clone(), rows: 0, changed: 0, missing: part.count }).collect()
+        }
+    };
     drop(held);
     let aside = swap.old.then(|| copy.aside().to_string_lossy().into_owned());
     Ok(Restored { exchanged: true, aside, lost })
@@ -121,17 +132,14 @@ struct Shut {
     held: Option<Held>,
     /// What lies beside it belongs to it still, and goes with it.
     sides: bool,
-    lost: Vec<Lost>,
+    /// Why SQLite cannot read it.
+    damaged: Option<String>,
 }
 
-/// Keeps everybody away from what is live, and counts what goes with it. That it is damaged, or that an upgrade has filled the
-/// disk, is no reason not to go back, rather the opposite.
-fn shut(live: Option<&Live>, standby: &Path, snapshot: &Snapshot, call: &CallCtx) -> Result<Shut, Failure> {
-    let Some(live) = live else {
-        let parts = snapshot.fingerprint.parts.iter().filter(|part| part.count > 0);
-        let lost = parts.map(|part| Lost { part: part.name.clone(), rows: 0, changed: 0, missing: part.count });
-        return Ok(Shut { held: None, sides: true, lost: lost.collect() });
-    };
+/// Keeps everybody away from what is live. That it is damaged, or that an upgrade has filled the disk, is no reason not to go
+/// back, rather the opposite.
+fn shut(live: Option<&Live>, call: &CallCtx) -> Result<Shut, Failure> {
+    let Some(live) = live else { return Ok(Shut { held: None, sides: true, damaged: None }) };
     let hold = hold(&live.path, call)?;
     let sides = !matches!(hold, Hold::Held(_));
     match hold {
@@ -139,16 +147,28 @@ fn shut(live: Option<&Live>, standby: &Path, snapshot: &Snapshot, call: &CallCtx
             if !sides {
                 held.clear_sides()?;
             }
-            // What cannot be counted must not keep anybody from going back, so it has a part of the time only.
-            let half = Instant::now() + call.remaining() / 2;
-            let counted = connection::limit(&held.connection, half, || false)
-                .and_then(|()| loss::between(&held.connection, standby, STILL, call));
-            let lost = counted.unwrap_or_else(|e| uncounted(&connection::told(e).message));
-            Ok(Shut { held: Some(held), sides, lost })
+            Ok(Shut { held: Some(held), sides, damaged: None })
         }
         Hold::Busy => Err(Failure::conflict("the database is in use by a process that Backout may not look into")),
-        Hold::Damaged(words) => Ok(Shut { held: None, sides, lost: uncounted(&words) }),
+        Hold::Damaged(words) => Ok(Shut { held: None, sides, damaged: Some(words) }),
     }
+}
+
+/// The product is still down, so it has little time.
+const COUNTED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What has been set aside. The file that is live now is read without a lock, which would keep a product waiting that was
+/// started already; what it has written by then could not be told from what was there.
+fn counted(aside: &Held, live: &Path, call: &CallCtx) -> Vec<Lost> {
+    let written = || live.metadata().map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec())).ok();
+    let before = written();
+    let until = call.deadline.min(Instant::now() + COUNTED_WITHIN);
+    let counted = connection::limit(&aside.connection, until, || false)
+        .and_then(|()| loss::between(&aside.connection, live, STILL, call));
+    if written() != before {
+        return uncounted("the database was written to meanwhile");
+    }
+    counted.unwrap_or_else(|e| uncounted(&connection::told(e).message))
 }
 
 fn inode_of(path: &Path) -> Option<u64> {
