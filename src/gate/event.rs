@@ -1,11 +1,22 @@
 use crate::journal::{Place, Recorded};
 use tokio::sync::broadcast;
 
-/// What goes on, for displays and logs. A display that falls behind loses events, the journal never does.
+/// What goes on, for displays and logs. A display that falls behind loses events, the journal never does. Small, because there is
+/// room for thousands of them from the start.
 #[derive(Clone, Debug)]
 pub enum Event {
     Recorded(Box<Recorded>),
-    Progress { place: Place, operation: String, text: String, done: u64, total: u64 },
+    Progress(Box<Work>),
+}
+
+/// How far an operation is; `total` 0: not known.
+#[derive(Clone, Debug)]
+pub struct Work {
+    pub place: Place,
+    pub operation: String,
+    pub text: String,
+    pub done: u64,
+    pub total: u64,
 }
 
 #[derive(Clone)]

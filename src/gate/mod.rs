@@ -3,7 +3,7 @@ pub mod class;
 mod event;
 mod operation;
 
-pub use event::{Event, Events};
+pub use event::{Event, Events, Work};
 pub use operation::{Half, Observer, Operation, Reconciled};
 
 use crate::{
@@ -483,12 +483,7 @@ struct News {
 }
 impl Progress for News {
     fn progress(&self, text: &str, done: u64, total: u64) {
-        self.events.send(Event::Progress {
-            place: self.place.clone(),
-            operation: self.operation.to_owned(),
-            text: text.to_owned(),
-            done,
-            total,
-        });
+        let (place, operation, text) = (self.place.clone(), self.operation.to_owned(), text.to_owned());
+        self.events.send(Event::Progress(Box::new(Work { place, operation, text, done, total })));
     }
 }

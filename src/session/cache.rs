@@ -13,11 +13,14 @@ use wasmtime::component::Component;
 
 pub struct Cache {
     folder: PathBuf,
+    engine: wasmtime::Engine,
+    /// What compiled code depends on besides the script.
+    key: Vec<u8>,
 }
 
 impl Cache {
     /// Makes the folder, or makes sure that nobody else can write into it.
-    pub fn open(folder: &Path) -> Result<Self, Error> {
+    pub fn open(folder: &Path, engine: &wasmtime::Engine) -> Result<Self, Error> {
         let error = |reason: String| Error::Cache { path: folder.display().to_string(), reason };
         if fs::symlink_metadata(folder).is_err() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| error(e.to_string()))?;
@@ -27,19 +30,15 @@ impl Cache {
         {
             return Err(error("it must be a folder of this user with mode 0700; remove it, it is made anew".into()));
         }
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), engine: engine.clone(), key: engine_key(engine) })
     }
 
     /// Without a compiler of its own it is compiled here.
-    pub fn load(
-        &self,
-        engine: &wasmtime::Engine,
-        compiler: Option<&Compiler>,
-        bytes: &[u8],
-    ) -> Result<Component, Error> {
+    pub fn load(&self, compiler: Option<&Compiler>, bytes: &[u8]) -> Result<Component, Error> {
+        let engine = &self.engine;
         let mut hash = Sha256::new();
         hash.update(bytes);
-        hash.update(engine_key(engine));
+        hash.update(&self.key);
         let path = self.folder.join(format!("{:x}.cwasm", hash.finalize()));
         if is_own(&path) {
             // What cannot be used (another wasmtime, cut short) is compiled again.

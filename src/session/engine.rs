@@ -15,12 +15,12 @@ use crate::{
 };
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 use wasmtime::{
     Config, Store, UpdateDeadline,
-    component::{Linker, ResourceTable, ResourceTableError},
+    component::{Component, Linker, ResourceTable, ResourceTableError},
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -60,6 +60,8 @@ impl WasiView for Host {
 pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<Host>,
+    /// For scripts that import WASI; others do without, and it is more than all the rest.
+    with_wasi: OnceLock<Linker<Host>>,
     cache: Cache,
     compiler: Option<Compiler>,
 }
@@ -79,7 +81,6 @@ impl Engine {
         let setup = |e: wasmtime::Error| Error::Engine(format!("{e:#}"));
         let engine = compiler()?;
         let mut linker = Linker::new(&engine);
-        wasi::link(&mut linker).map_err(setup)?;
         capability::link(&mut linker).map_err(setup)?;
         // As long as there is a script of this engine, also when the `Engine` that loaded it is gone.
         let ticking = engine.weak();
@@ -93,7 +94,8 @@ impl Engine {
                 }
             })
             .map_err(|e| Error::Engine(e.to_string()))?;
-        Ok(Self { engine, linker, cache: Cache::open(cache)?, compiler: None })
+        let cache = Cache::open(cache, &engine)?;
+        Ok(Self { engine, linker, with_wasi: OnceLock::new(), cache, compiler: None })
     }
 
     /// Scripts from strangers are compiled by another process of this program, in bounds: so much processor time at the most.
@@ -103,10 +105,22 @@ impl Engine {
     }
 
     pub fn load(&self, component: &[u8]) -> Result<Script, Error> {
-        let component = self.cache.load(&self.engine, self.compiler.as_ref(), component)?;
+        let component = self.cache.load(self.compiler.as_ref(), component)?;
         let link = |e: wasmtime::Error| Error::Link(format!("{e:#}"));
-        let pre = self.linker.instantiate_pre(&component).map_err(link)?;
+        let pre = self.linker_for(&component)?.instantiate_pre(&component).map_err(link)?;
         Ok(Script { engine: self.engine.clone(), pre: ExportsPre::new(pre).map_err(link)? })
+    }
+
+    fn linker_for(&self, component: &Component) -> Result<&Linker<Host>, Error> {
+        if !component.component_type().imports(&self.engine).any(|(name, _)| name.starts_with("wasi:")) {
+            return Ok(&self.linker);
+        }
+        if let Some(linker) = self.with_wasi.get() {
+            return Ok(linker);
+        }
+        let mut linker = self.linker.clone();
+        wasi::link(&mut linker).map_err(|e| Error::Engine(format!("{e:#}")))?;
+        Ok(self.with_wasi.get_or_init(|| linker))
     }
 }
 

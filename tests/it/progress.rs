@@ -2,7 +2,7 @@
 use crate::story::{self, Story, header, plan, request};
 use backout::{
     cli::progress::{self, Board, Display, Mark, Paper, Row},
-    gate::{Event, Events},
+    gate::{Event, Events, Work},
     journal::{Entry, Level, Place, Risk, Step},
     resource::{Area, Failure, Ruling},
     run::life_cycle::Plans,
@@ -36,7 +36,8 @@ fn on_terminal(mut rows: Vec<Row>) -> Vec<Row> {
 }
 
 fn news(place: &Place, operation: &str, text: &str, done: u64, total: u64) -> Event {
-    Event::Progress { place: place.clone(), operation: operation.into(), text: text.into(), done, total }
+    let (place, operation, text) = (place.clone(), operation.into(), text.into());
+    Event::Progress(Box::new(Work { place, operation, text, done, total }))
 }
 
 #[test]

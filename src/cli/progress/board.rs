@@ -101,8 +101,8 @@ impl Board {
     pub fn hear(&mut self, event: &Event, now: i64) -> Vec<Row> {
         match event {
             Event::Recorded(recorded) => self.recorded(recorded),
-            Event::Progress { place, operation, text, done, total } => {
-                self.progress(place, operation, text, *done, *total, now);
+            Event::Progress(work) => {
+                self.progress(&work.place, &work.operation, &work.text, work.done, work.total, now);
                 Vec::new()
             }
         }

@@ -92,8 +92,8 @@ impl Script {
         let mut news = self.news.lock().unwrap();
         let mut heard = Vec::new();
         while let Ok(event) = news.try_recv() {
-            if let Event::Progress { text, done, total, .. } = event {
-                heard.push((text, done, total));
+            if let Event::Progress(work) = event {
+                heard.push((work.text, work.done, work.total));
             }
         }
         heard
