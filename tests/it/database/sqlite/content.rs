@@ -189,3 +189,49 @@ async fn an_empty_database_and_one_that_shrinks_are_refreshed() {
     assert!(small.bytes < large.bytes);
     looks(&access).inspect(&small, &call()).await.unwrap();
 }
+
+/// Pages that two database files do not share; what a backup counts in the first one does not make it another.
+fn differing(one: &Path, other: &Path) -> u64 {
+    let pages = |path: &Path| -> Vec<Vec<u8>> {
+        let mut content = std::fs::read(path).unwrap();
+        for counter in [24..28, 40..44, 92..100] {
+            content[counter].fill(0);
+        }
+        content.chunks(4096).map(<[u8]>::to_vec).collect()
+    };
+    let (one, other) = (pages(one), pages(other));
+    let common = one.iter().zip(&other).filter(|(a, b)| a != b).count();
+    (common + one.len().saturating_sub(other.len())) as u64
+}
+
+#[tokio::test]
+async fn a_refresh_copies_each_page_that_differs_wherever_it_is() {
+    let shop = Shop::new("wal");
+    shop.sql(
+        "CREATE TABLE big (id INTEGER PRIMARY KEY, x);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+             INSERT INTO big SELECT i, zeroblob(1500) FROM n",
+    );
+    let access = shop.access(true);
+    let mut snapshot = take(&access).await;
+    let copy = Path::new(&snapshot.place).to_owned();
+    for sql in [
+        "UPDATE big SET x = zeroblob(1499) WHERE id IN (1, 1200, 1201, 2999)",
+        "UPDATE big SET x = zeroblob(1498) WHERE id > 2990",
+        "INSERT INTO big SELECT id + 3000, x FROM big",
+        "DELETE FROM big WHERE id > 2000; VACUUM",
+        "UPDATE log SET line = 'first' WHERE line = 'one'",
+    ] {
+        shop.sql(sql);
+        let expected = differing(&shop.path(), &copy);
+        let longer = copy.metadata().unwrap().len() > shop.path().metadata().unwrap().len();
+        fence(&access).await;
+        snapshot = changes(&access).refresh(&snapshot, &call()).await.unwrap();
+        assert_eq!((&*snapshot.detector, snapshot.copied), ("page difference", expected + u64::from(longer)), "{sql}");
+        assert!(expected > 0, "{sql}");
+        access.mutator.unfence(&call()).await.unwrap();
+        assert_eq!((differing(&shop.path(), &copy), differing(&copy, &shop.path())), (0, 0), "{sql}");
+        assert_eq!(snapshot.fingerprint, looks(&access).fingerprint(&call()).await.unwrap(), "{sql}");
+        looks(&access).inspect(&snapshot, &call()).await.unwrap();
+    }
+}

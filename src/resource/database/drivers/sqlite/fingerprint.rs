@@ -94,11 +94,11 @@ impl News<'_> {
 
 /// Everything that was ever declared, and the settings that belong to the content.
 fn schema(connection: &Connection) -> rusqlite::Result<String> {
-    let mut digest = Sha256::new();
+    let mut digest = Digested::default();
     for pragma in ["user_version", "application_id", "encoding", "auto_vacuum"] {
         let value: rusqlite::types::Value = connection.pragma_query_value(None, pragma, |row| row.get(0))?;
-        encode(&mut digest, ValueRef::Text(pragma.as_bytes()));
-        encode(&mut digest, ValueRef::from(&value));
+        digest.value(ValueRef::Text(pragma.as_bytes()));
+        digest.value(ValueRef::from(&value));
     }
     let sql = format!(
         "SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE tbl_name NOT GLOB '{STATISTICS}' ORDER BY type, name, tbl_name"
@@ -107,23 +107,23 @@ fn schema(connection: &Connection) -> rusqlite::Result<String> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         for i in 0..4 {
-            encode(&mut digest, row.get_ref(i)?);
+            digest.value(row.get_ref(i)?);
         }
     }
-    Ok(hex(digest))
+    Ok(digest.hex())
 }
 
 fn part(connection: &Connection, table: &Table, news: &mut News<'_>) -> rusqlite::Result<Part> {
     let mut statement = connection.prepare(&rows_in_order(table))?;
-    let mut digest = Sha256::new();
+    let mut digest = Digested::default();
     let mut count = 0;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         count += 1;
-        let bytes: u64 = (0..table.columns.len()).map(|i| Ok(encode(&mut digest, row.get_ref(i)?))).sum::<rusqlite::Result<_>>()?;
+        let bytes: u64 = (0..table.columns.len()).map(|i| Ok(digest.value(row.get_ref(i)?))).sum::<rusqlite::Result<_>>()?;
         news.read(bytes);
     }
-    Ok(Part { name: table.name.clone(), count, digest: hex(digest) })
+    Ok(Part { name: table.name.clone(), count, digest: digest.hex() })
 }
 
 fn rows_in_order(table: &Table) -> String {
@@ -142,30 +142,52 @@ fn rows_in_order(table: &Table) -> String {
     format!("SELECT {} FROM main.{} ORDER BY {}", columns.join(", "), quoted(&table.name), order.join(", "))
 }
 
-/// A letter for the type, the length where it is not known, the bytes.
-fn encode(digest: &mut Sha256, value: ValueRef<'_>) -> u64 {
-    match value {
-        ValueRef::Null => digest.update(b"n"),
-        ValueRef::Integer(i) => {
-            digest.update(b"i");
-            digest.update(i.to_be_bytes());
-        }
-        ValueRef::Real(r) => {
-            digest.update(b"r");
-            digest.update(r.to_bits().to_be_bytes());
-        }
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            digest.update(if matches!(value, ValueRef::Text(_)) { b"t" } else { b"b" });
-            digest.update((bytes.len() as u64).to_be_bytes());
-            digest.update(bytes);
-            return 9 + bytes.len() as u64;
-        }
-    }
-    9
+/// A digest of values. They are gathered: it takes longer to begin with a few bytes than to digest them.
+#[derive(Default)]
+struct Digested {
+    digest: Sha256,
+    gathered: Vec<u8>,
 }
 
-fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+impl Digested {
+    /// A letter for the type, the length where it is not known, the bytes. How many bytes that is.
+    fn value(&mut self, value: ValueRef<'_>) -> u64 {
+        match value {
+            ValueRef::Null => self.bytes(b'n', &[]),
+            ValueRef::Integer(i) => self.bytes(b'i', &i.to_be_bytes()),
+            ValueRef::Real(r) => self.bytes(b'r', &r.to_bits().to_be_bytes()),
+            ValueRef::Text(bytes) => self.sized(b't', bytes),
+            ValueRef::Blob(bytes) => self.sized(b'b', bytes),
+        }
+    }
+
+    fn sized(&mut self, kind: u8, bytes: &[u8]) -> u64 {
+        self.bytes(kind, &(bytes.len() as u64).to_be_bytes()) + self.add(bytes)
+    }
+
+    fn bytes(&mut self, kind: u8, bytes: &[u8]) -> u64 {
+        self.gathered.push(kind);
+        1 + self.add(bytes)
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> u64 {
+        const ENOUGH: usize = 64 << 10;
+        if self.gathered.len() + bytes.len() > ENOUGH {
+            self.digest.update(&self.gathered);
+            self.gathered.clear();
+        }
+        if bytes.len() > ENOUGH {
+            self.digest.update(bytes);
+        } else {
+            self.gathered.extend_from_slice(bytes);
+        }
+        bytes.len() as u64
+    }
+
+    fn hex(mut self) -> String {
+        self.digest.update(&self.gathered);
+        self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 #[cfg(test)]
@@ -187,5 +209,18 @@ mod tests {
         assert!(!sorts("CREATE TABLE t (a TEXT, b INT, c, PRIMARY KEY (a, b)) WITHOUT ROWID"));
         assert!(!sorts("CREATE TABLE t (a TEXT NOT NULL PRIMARY KEY, c)"));
         assert!(sorts("CREATE TABLE t (a, b)"));
+    }
+
+    #[test]
+    fn values_are_digested_as_they_stand_whatever_their_size() {
+        let (mut digest, mut plain, mut bytes) = (Digested::default(), Sha256::new(), 0);
+        for size in [0, 1, 100, 65_527, 65_535, 65_536, 65_537, 200_000, 3] {
+            let content = vec![size as u8; size];
+            bytes += digest.value(ValueRef::Integer(size as i64)) + digest.value(ValueRef::Blob(&content));
+            plain.update([b"i", (size as i64).to_be_bytes().as_slice(), b"b", &(size as u64).to_be_bytes(), &content].concat());
+            assert!(digest.gathered.len() <= (64 << 10) + 1);
+        }
+        let plain: String = plain.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((digest.hex(), bytes), (plain, 9 * 18 + 462_239));
     }
 }

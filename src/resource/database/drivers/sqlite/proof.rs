@@ -130,10 +130,13 @@ pub fn stand(copy: &Copy, live: Option<&Live>) -> Result<Stand, Failure> {
 }
 
 /// Reads the whole copy, which must be durable already, and writes down what it holds. `expected`: what the source held when
-/// it was copied.
+/// it was copied; without it, all of the copy was read again from the disk and compared just before.
 pub fn prove(copy: &Copy, expected: Option<&Fingerprint>, call: &CallCtx) -> Result<Fingerprint, Failure> {
     let path = copy.standby();
     let look = Look::settled(&path).map_err(|e| files::told("look at the copy", e))?;
+    if expected.is_some() {
+        forget(&path);
+    }
     let fingerprint = read(&path, call)?;
     if let Some(expected) = expected {
         equal(&fingerprint, expected, "the copy differs from the database that it was made of")?;
@@ -158,6 +161,7 @@ pub fn check(copy: &Copy, standby: &Path, expected: &Fingerprint, call: &CallCtx
         return Ok(proof.look);
     }
     let look = Look::settled(standby).map_err(told)?;
+    forget(standby);
     equal(&read(standby, call)?, expected, "the copy no longer equals its proof")?;
     unchanged(standby, look)
 }
@@ -171,10 +175,8 @@ fn unchanged(path: &Path, look: Look) -> Result<Look, Failure> {
     }
 }
 
-/// From the disk, not from memory, as far as the system lets us. Structure and content at the same time, because under a fence
-/// people wait for it.
+/// Structure and content at the same time, because under a fence people wait for it.
 fn read(path: &Path, call: &CallCtx) -> Result<Fingerprint, Failure> {
-    forget(path);
     let open = || connection::still(path, call).map_err(connection::unproven);
     let (structure, content) = (open()?, open()?);
     let (checked, fingerprint) = std::thread::scope(|scope| {
@@ -204,7 +206,7 @@ fn whole(connection: &Connection) -> Result<Option<String>, Failure> {
     Ok((words != "ok").then_some(words))
 }
 
-/// Pages of the file that memory holds are read again from the disk.
+/// Pages of the file that memory holds are read again from the disk, as far as the system lets us.
 pub fn forget(path: &Path) {
     if let Ok(file) = File::open(path) {
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);

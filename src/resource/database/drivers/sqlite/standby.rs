@@ -178,26 +178,32 @@ fn by_pages(live: &Live, held: Held, copy: &Copy, old: &Snapshot, call: &CallCtx
     let target = OpenOptions::new().read(true).write(true).open(&path).map_err(told)?;
     let pages = Pages { source: &source.0, target: &target, page: page_size(&source.0).map_err(told)?, call };
 
-    let proven = Proof::of(copy).filter(|proof| Look::at(&path).is_ok_and(|look| proof.look == look));
-    if let Some(proof) = proven
-        && proof.fingerprint == old.fingerprint
-        && pages.differing(|_, _| Ok(Go::Stop)).map_err(told)? == 0
-    {
-        return snapshot(&old.id, copy, 0, proof.fingerprint, DETECTOR);
-    }
     let size = source.0.metadata().map_err(told)?.len();
+    let proven = Proof::of(copy).filter(|proof| Look::at(&path).is_ok_and(|look| proof.look == look));
+    // Where the first difference is; nothing before it is read twice.
+    let mut from = 0;
+    if let Some(proof) = proven.filter(|proof| proof.fingerprint == old.fingerprint) {
+        from = size;
+        let first = |_: &[u8], at| {
+            from = at;
+            Ok(Go::Stop)
+        };
+        if pages.differing(0, first).map_err(told)? == 0 {
+            return snapshot(&old.id, copy, 0, proof.fingerprint, DETECTOR);
+        }
+    }
     has_room("bringing the copy up to date", copy, size)?;
     // From here until it is proven again the stand-by is none.
     Proof::withdraw(copy)?;
     let write = |page: &[u8], at| target.write_all_at(page, at).map(|()| Go::On);
-    let copied = pages.differing(write).map_err(|e| files::told("bring the copy up to date", e))?;
+    let copied = pages.differing(from, write).map_err(|e| files::told("bring the copy up to date", e))?;
     target.set_len(size).map_err(told)?;
     files::dress(&path, &live.path)?;
     target.sync_all().map_err(told)?;
     files::sync_folder(&copy.folder)?;
 
     proof::forget(&path);
-    if pages.differing(|_, _| Ok(Go::Stop)).map_err(told)? != 0 {
+    if pages.differing(0, |_, _| Ok(Go::Stop)).map_err(told)? != 0 {
         return Err(Failure::unproven("the copy does not keep what is written to it"));
     }
     drop(target);
@@ -222,13 +228,14 @@ enum Go {
 }
 
 impl Pages<'_> {
-    /// Calls for each page of the source that the target does not have, and counts them; a target that is longer counts too.
+    /// Calls for each page of the source, from a page on, that the target does not have, and counts them; a target that is
+    /// longer counts too.
     /// The counters in the header do not: a backup sets its own.
-    fn differing(&self, mut each: impl FnMut(&[u8], u64) -> io::Result<Go>) -> io::Result<u64> {
+    fn differing(&self, from: u64, mut each: impl FnMut(&[u8], u64) -> io::Result<Go>) -> io::Result<u64> {
         const CHUNK: usize = 1 << 20;
         let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
         let total = self.source.metadata()?.len();
-        let (mut at, mut count) = (0, u64::from(self.target.metadata()?.len() > total));
+        let (mut at, mut count) = (from, u64::from(self.target.metadata()?.len() > total));
         while at < total {
             if Instant::now() >= self.call.deadline {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "its time is over"));
