@@ -87,7 +87,10 @@ impl Journal {
         let (queue, inbox) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("journal".into())
-            .spawn(move || Writer { db, path: file, run, history, notes: Vec::new(), listener, last: Last::default() }.serve(&inbox))
+            .spawn(move || {
+                Writer { db, path: file, run, history, notes: Vec::new(), listener, last: Last::default() }
+                    .serve(&inbox)
+            })
             .map_err(|_| Error::Closed)?;
         Ok((Self { path: path.to_owned(), began, queue, thread: Some(thread) }, run))
     }
@@ -225,6 +228,20 @@ struct Batch {
     flushed: Vec<oneshot::Sender<Result<(), Error>>>,
 }
 
+/// To fall asleep and be woken takes longer than a fast disk does.
+const AWAKE: Duration = Duration::from_micros(100);
+
+fn soon(inbox: &mpsc::Receiver<Message>) -> Option<Message> {
+    let until = Instant::now() + AWAKE;
+    loop {
+        match inbox.try_recv() {
+            Ok(message) => return Some(message),
+            Err(_) if Instant::now() >= until => return None,
+            Err(_) => thread::yield_now(),
+        }
+    }
+}
+
 impl Writer {
     /// Takes what waits, puts it into one transaction, answers when it is on disk.
     fn serve(mut self, inbox: &mpsc::Receiver<Message>) {
@@ -236,6 +253,10 @@ impl Writer {
             let idle = meanwhile.is_empty();
             meanwhile.into_iter().for_each(|message| self.take(message, &mut batch));
             let expected = self.last.answered + batch.durable.len();
+            // Of several that were just answered, one comes at once.
+            let soon = if idle && self.last.answered > 1 { soon(inbox) } else { None };
+            let idle = idle && soon.is_none();
+            soon.into_iter().for_each(|message| self.take(message, &mut batch));
             if idle {
                 let message = match oldest_note.map(|since: Instant| PATIENCE.saturating_sub(since.elapsed())) {
                     None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
@@ -264,6 +285,10 @@ impl Writer {
     fn company(&mut self, expected: usize, batch: &mut Batch, inbox: &mpsc::Receiver<Message>) {
         let until = Instant::now() + (self.last.took / 2).clamp(COMPANY[0], COMPANY[1]);
         while !batch.durable.is_empty() && batch.durable.len() < expected && batch.flushed.is_empty() {
+            if let Some(message) = soon(inbox) {
+                self.take(message, batch);
+                continue;
+            }
             match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(message) => self.take(message, batch),
                 Err(_) => return,
