@@ -1,4 +1,5 @@
 //! Pages that say what the program does agree with it: they are written by a test, read by one, or played.
+mod benchmarks;
 mod commands;
 mod links;
 mod markdown;

@@ -1,7 +1,9 @@
-;; A script by hand: `run` asks for the status of a service 10^n times, n being the length of the step's name.
+;; A script by hand: `run` asks for the status of a service 10^n times, n being the length of the step's name, and in the phase
+;; `prepare` has it read its configuration again as often; `assess` waits.
 (module
   (import "backout:host/service@0.1.0" "get-status" (func $status (param i32 i32 i32)))
   (import "backout:host/service@0.1.0" "reload" (func $reload (param i32 i32 i32)))
+  (import "backout:host/clock@0.1.0" "sleep" (func $sleep (param i32)))
   (memory (export "memory") 2)
   (global $free (mut i32) (i32.const 1024))
   (data (i32.const 16) "shop")
@@ -12,6 +14,7 @@
     (if (i32.gt_u (global.get $free) (i32.const 120000)) (then (global.set $free (i32.const 1024))))
     (local.get $at))
   (func (export "backout:host/life-cycle@0.1.0#assess") (result i32)
+    (call $sleep (i32.const 3600))
     (i64.store (i32.const 64) (i64.const 0)) (i64.store (i32.const 72) (i64.const 0)) (i32.const 64))
   (func (export "backout:host/life-cycle@0.1.0#plan") (param i32) (result i32)
     (i64.store (i32.const 64) (i64.const 0)) (i64.store (i32.const 72) (i64.const 0)) (i32.const 64))
@@ -26,7 +29,6 @@
     (block $done (loop $again
       (br_if $done (i32.eqz (local.get $left)))
       (global.set $free (i32.const 1024))
-      ;; the phase `prepare` changes, every other one looks
       (if (i32.eqz (local.get $phase))
         (then (call $reload (i32.const 16) (i32.const 4) (i32.const 32)))
         (else (call $status (i32.const 16) (i32.const 4) (i32.const 32))))

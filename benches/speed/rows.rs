@@ -1,0 +1,158 @@
+//! What is measured, against what, and the aim. The bench fills these rows in; a test holds the saved page against them.
+
+pub struct Row {
+    /// Chooses it on the command line.
+    pub name: &'static str,
+    pub what: &'static str,
+    pub baseline: &'static str,
+    pub aim: Aim,
+    /// How it is measured, and what is in it.
+    pub how: &'static str,
+    /// Why the aim is missed. A page that misses an aim without a word about it fails the tests.
+    pub why_missed: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Aim {
+    /// ours : baseline, at most
+    AtMost(f64),
+    /// baseline : ours, at least
+    TimesAsFast(f64),
+    /// microseconds that ours may take more than the baseline
+    MicrosMore(f64),
+    /// milliseconds that ours may take; there is no baseline
+    Millis(f64),
+}
+
+impl Aim {
+    pub fn text(self) -> String {
+        match self {
+            Self::AtMost(n) => format!("≤ {n} ×"),
+            Self::TimesAsFast(n) => format!("≥ {n} × as fast"),
+            Self::MicrosMore(n) => format!("≤ {n} µs more"),
+            Self::Millis(n) => format!("≤ {n} ms"),
+        }
+    }
+
+    /// What is held against the aim, from one pair of samples in seconds or bytes.
+    pub fn result(self, baseline: f64, ours: f64) -> f64 {
+        match self {
+            Self::AtMost(_) => ours / baseline,
+            Self::TimesAsFast(_) => baseline / ours,
+            Self::MicrosMore(_) => (ours - baseline) * 1e6,
+            Self::Millis(_) => ours * 1e3,
+        }
+    }
+
+    pub fn shown(self, result: f64) -> String {
+        match self {
+            Self::AtMost(_) | Self::TimesAsFast(_) => format!("{result:.2} ×"),
+            Self::MicrosMore(_) => format!("{result:.1} µs"),
+            Self::Millis(_) => format!("{result:.1} ms"),
+        }
+    }
+
+    /// Of a result as it is shown, so that the page cannot say one thing and its numbers another.
+    pub fn met(self, shown: &str) -> Option<bool> {
+        let number: f64 = shown.split_whitespace().next()?.parse().ok()?;
+        Some(match self {
+            Self::AtMost(n) | Self::MicrosMore(n) | Self::Millis(n) => number <= n,
+            Self::TimesAsFast(n) => number >= n,
+        })
+    }
+}
+
+pub const MET: &str = "met";
+pub const MISSED: &str = "**missed**";
+
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "start",
+        what: "Cached start of a Rust script: load, instantiate, first call",
+        baseline: "wasmtime alone: its compiled file, the same imports, the same call",
+        aim: Aim::AtMost(1.5),
+        how: "The script is the one of `guest-examples/rust-shop`, the call is `plan`. Engine and linker stand already, on both \
+              sides; ours also looks whether the compiled file is the script's, and limits memory, time and stack.",
+        why_missed: None,
+    },
+    Row {
+        name: "observe",
+        what: "A host call that observes, without the driver's time",
+        baseline: "the same host call of wasmtime alone",
+        aim: Aim::MicrosMore(5.0),
+        how: "Of 10,000 calls in a row, by a driver that answers at once; grant, limits, deadline and the note for the journal \
+              are in it.",
+        why_missed: None,
+    },
+    Row {
+        name: "change",
+        what: "A host call that changes something, without the driver's time",
+        baseline: "two durable commits of SQLite alone",
+        aim: Aim::AtMost(1.3),
+        how: "Call by call: the driver makes the two commits of the baseline, and what passes from there to its next call is \
+              one whole call through the gate, its outcome and the next intent being made durable one by one.",
+        why_missed: None,
+    },
+    Row {
+        name: "at-once",
+        what: "Two steps that change things, at once",
+        baseline: "the same two, one after the other",
+        aim: Aim::TimesAsFast(1.7),
+        how: "Ten calls in each step, by a driver that takes no time: nothing but the journal's durable commits, which the two \
+              steps share.",
+        why_missed: Some(
+            "There are half as many commits, which a test counts. Where a commit takes a tenth of a millisecond, writing two \
+             entries and waking two steps takes as long as the commit that they share; the slower the disk, the nearer to 2 ×.",
+        ),
+    },
+    Row {
+        name: "inspect",
+        what: "`backout inspect` of a Rust script, the whole process",
+        baseline: "",
+        aim: Aim::Millis(50.0),
+        how: "The demo's package, beside the demo's site.",
+        why_missed: None,
+    },
+    Row {
+        name: "check",
+        what: "`backout check` of a Rust script, the whole process",
+        baseline: "",
+        aim: Aim::Millis(50.0),
+        how: "The demo's package against the demo's site.",
+        why_missed: None,
+    },
+    Row {
+        name: "exchange",
+        what: "Exchange at rollback, an SQLite database of 1 GB",
+        baseline: "the same of 10 MB",
+        aim: Aim::AtMost(1.2),
+        how: "From the order to the durable exchange: who has it open, that the copy still is what was proven, the lock, the \
+              evidence, the exchange. What was set aside is counted afterwards.",
+        why_missed: None,
+    },
+    Row {
+        name: "refresh",
+        what: "Refresh of a stand-by after 1 % of 1 GB has changed",
+        baseline: "a full copy",
+        aim: Aim::AtMost(0.25),
+        how: "Both end with a proven stand-by: durable, compared with the database, whole.",
+        why_missed: Some(
+            "Finding and copying what has changed takes little. Proving the stand-by again is what takes the time: all of it \
+             is read from the disk and compared with the database, its structure is checked, its content digested. A shorter \
+             proof would have to believe that pages which are as they were still make a whole database with those that are not.",
+        ),
+    },
+    Row {
+        name: "memory",
+        what: "Resident memory while a script waits in `clock.sleep`",
+        baseline: "a process of wasmtime alone, with the same component, waiting",
+        aim: Aim::AtMost(1.5),
+        how: "The process's resident set, of a script of one page: with a larger one the two come closer. Both processes have \
+              compiled nothing.",
+        why_missed: Some(
+            "Nearly all of both is the text of the program, mapped from its file in runs of 64 KiB around whatever ran once; \
+             Backout's own program is the larger one. That text is shared, and the kernel takes it back when memory runs short. \
+             Memory of its own takes ours 2.3 MB, the baseline 1.2 MB. The larger a script is, the closer the two come.",
+        ),
+    },
+];
