@@ -8,7 +8,9 @@ export!(Script);
 impl Attack for Script {
     fn run(_: &str) -> Result {
         loop {
-            (0..50_000).for_each(|n| drop(black_box(n)));
+            (0..50_000).for_each(|n| {
+                black_box(n);
+            });
             wasi::random::random::get_random_bytes(1);
         }
     }
