@@ -70,6 +70,10 @@ fn wait(child: &mut Child, until: Instant) -> (Option<ExitStatus>, Used) {
 
 /// Of a process and of those that it has started.
 fn memory(pid: i32) -> u64 {
+    // For a moment, until it has become another program, it has the memory of this one.
+    if fs::read_link(format!("/proc/{pid}/exe")).ok() == std::env::current_exe().ok() {
+        return 0;
+    }
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let peak = status
         .lines()
