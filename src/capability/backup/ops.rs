@@ -119,7 +119,12 @@ impl<K: Copied> Operation for Restore<K> {
         }
         K::mutate(half).exchange(snapshot, call).await.map_err(still_live)
     }
-    async fn reconcile(&self, half: &K::Observer, evidence: &[Value], call: &CallCtx) -> Result<Reconciled<Restored>, Failure> {
+    async fn reconcile(
+        &self,
+        half: &K::Observer,
+        evidence: &[Value],
+        call: &CallCtx,
+    ) -> Result<Reconciled<Restored>, Failure> {
         let observer = K::observe(half);
         Ok(match observer.exchanged(known(&self.snapshot)?, evidence).await? {
             Exchange::NotDone => Reconciled::NotDone,

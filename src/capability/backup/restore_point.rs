@@ -24,7 +24,11 @@ macro_rules! on_its_kind {
 
 impl Call<'_> {
     pub(super) async fn backup_take(&mut self, label: String) -> Result<Snapshot, Error> {
-        let id = format!("{}-{}", self.restore_point(|p| p.run), self.resource(&label).map_or_else(|| "none".into(), |r| r.name));
+        let id = format!(
+            "{}-{}",
+            self.restore_point(|p| p.run),
+            self.resource(&label).map_or_else(|| "none".into(), |r| r.name)
+        );
         on_its_kind!(self, label, Take { id: id })
     }
 
@@ -38,7 +42,10 @@ impl Call<'_> {
             if let Some(lend) = self.resources.database.0.get(&label)
                 && !lend.access.observer.fenced().await?
             {
-                return Err(Failure::conflict(format!("database `{label}` is not fenced, so copies would not be one cut")).into());
+                return Err(Failure::conflict(format!(
+                    "database `{label}` is not fenced, so copies would not be one cut"
+                ))
+                .into());
             }
         }
         let cut = self.gate.calls();

@@ -5,7 +5,7 @@ use crate::{
         run::{Observer, RUN},
     },
 };
-use serde::{Serialize};
+use serde::Serialize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[derive(Serialize)]

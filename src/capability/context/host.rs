@@ -1,7 +1,5 @@
 use super::ops;
-use crate::{
-    capability::{AsCall, Call},
-};
+use crate::capability::{AsCall, Call};
 use wasmtime::component::Linker;
 
 mod bindings {

@@ -116,7 +116,10 @@ impl Operation for CheckUnchanged {
         };
         let differences = database.fingerprint(call).await?.differences(then);
         Ok(if differences.is_empty() {
-            verdict(Ruling::Passed, format!("{} tables, {} rows and the schema are equal", then.parts.len(), then.count()))
+            verdict(
+                Ruling::Passed,
+                format!("{} tables, {} rows and the schema are equal", then.parts.len(), then.count()),
+            )
         } else {
             verdict(Ruling::Failed, differences.join(", "))
         })

@@ -203,7 +203,9 @@ mod tests {
 
     #[test]
     fn the_journal_keeps_what_was_read_and_a_digest_of_what_was_written() {
-        for (content, kept) in [(&b"port = 80\n"[..], r#"{"text":"port = 80\n"}"#), (b"\xff\x00\x0a", r#"{"hex":"ff000a"}"#)] {
+        for (content, kept) in
+            [(&b"port = 80\n"[..], r#"{"text":"port = 80\n"}"#), (b"\xff\x00\x0a", r#"{"hex":"ff000a"}"#)]
+        {
             let content = Content(content.to_vec());
             let written = serde_json::to_string(&content).unwrap();
             assert_eq!(written, kept);

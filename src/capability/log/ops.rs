@@ -5,7 +5,7 @@ use crate::{
         run::{Observer, RUN},
     },
 };
-use serde::{Serialize};
+use serde::Serialize;
 
 #[derive(Serialize)]
 pub struct Debug {

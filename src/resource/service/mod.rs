@@ -4,12 +4,7 @@ pub mod drivers;
 use super::{CallCtx, Failure, Kind, ResourceId};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 /// `[service.NAME]` of the site.
 #[derive(Clone, Debug)]

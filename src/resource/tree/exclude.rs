@@ -13,7 +13,10 @@ impl Excludes {
         let patterns = patterns.iter().map(|pattern| {
             let parts = pattern.strip_suffix('/').unwrap_or(pattern).split('/');
             let parts: Vec<String> = parts.map(str::to_owned).collect();
-            match parts.iter().find(|part| part.is_empty() || matches!(part.as_str(), "." | "..") || part.contains('\0')) {
+            match parts
+                .iter()
+                .find(|part| part.is_empty() || matches!(part.as_str(), "." | "..") || part.contains('\0'))
+            {
                 Some(_) => Err(format!("`{pattern}` is no path inside the tree")),
                 None if parts.iter().all(|part| part == "**") => Err(format!("`{pattern}` excludes the whole tree")),
                 None => Ok(parts),

@@ -8,10 +8,7 @@ use super::{
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::{
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 /// `[tree.NAME]` of the site.
 #[derive(Clone, Debug)]

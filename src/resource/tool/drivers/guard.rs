@@ -1,11 +1,7 @@
 //! The helper that runs a tool, and ends it with everything it has started when Backout hangs up, by will or by death.
 use crate::resource::process::{Ended, Family, Program, Wire};
 use serde::{Deserialize, Serialize};
-use std::{
-    io,
-    os::fd::AsFd,
-    time::Duration,
-};
+use std::{io, os::fd::AsFd, time::Duration};
 use tokio::io::AsyncReadExt;
 
 /// Between being asked to end and being killed.
@@ -23,7 +19,10 @@ pub struct Order {
 pub enum Report {
     Failed(String),
     /// Everything is gone; so many processes had to be ended because the tool had left them behind.
-    Ended { how: Option<Ended>, left: usize },
+    Ended {
+        how: Option<Ended>,
+        left: usize,
+    },
 }
 
 /// `backout supervise tool`. The outputs are the tool's own.

@@ -127,7 +127,9 @@ pub fn told(error: Error) -> Failure {
         Some(ErrorCode::OperationInterrupted) => Failure::timed_out("its time is over, or the run was stopped"),
         // What looks may not play back a journal, and leaves it as it is.
         Some(ErrorCode::ReadOnly) if extended(&error) == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK) => {
-            Failure::unavailable("somebody was cut off in the middle of a write: the product has to open the database once")
+            Failure::unavailable(
+                "somebody was cut off in the middle of a write: the product has to open the database once",
+            )
         }
         // Where a file has no room for what SQLite keeps beside it, this is all that it says.
         Some(ErrorCode::SystemIoFailure) => room::perhaps_none(words),

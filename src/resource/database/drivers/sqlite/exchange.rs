@@ -46,7 +46,9 @@ struct Sides {
 /// Refuses a file that cannot be renamed, or whose other names would go on showing the old content.
 pub fn possible(live: &Live) -> Result<(), Failure> {
     if live.file.nlink() > 1 {
-        return Err(Failure::conflict("the database file has a second name (a hard link), which an exchange would leave behind"));
+        return Err(Failure::conflict(
+            "the database file has a second name (a hard link), which an exchange would leave behind",
+        ));
     }
     let mounts = holders::mounted(&live.path).map_err(|e| files::told("look for mount points", e))?;
     if mounts.is_empty() { Ok(()) } else { Err(Failure::conflict("the database file is a mount point")) }
@@ -210,7 +212,9 @@ impl Swap<'_> {
         }
         done?;
         let durable = files::sync_parents(&[&self.path, &aside]);
-        durable.map_err(|e| Failure::failed(format!("the copy is live, but may not be after a power failure: {}", e.message)))
+        durable.map_err(|e| {
+            Failure::failed(format!("the copy is live, but may not be after a power failure: {}", e.message))
+        })
     }
 
     /// Undoes what is done before the exchange.
@@ -245,10 +249,17 @@ pub fn exchanged(places: &Places, snapshot: &Snapshot, evidence: &[Value]) -> Re
     Ok(if now == Some(then.standby) {
         match then.live {
             None => Exchange::Done { aside: "nothing was live".to_owned() },
-            Some(old) if inode_of(&aside) == Some(old) => Exchange::Done { aside: aside.to_string_lossy().into_owned() },
-            Some(_) => Exchange::Unclear(format!("the copy is live at {}, but what was live is not at {}", then.path, aside.display())),
+            Some(old) if inode_of(&aside) == Some(old) => {
+                Exchange::Done { aside: aside.to_string_lossy().into_owned() }
+            }
+            Some(_) => Exchange::Unclear(format!(
+                "the copy is live at {}, but what was live is not at {}",
+                then.path,
+                aside.display()
+            )),
         }
-    } else if now == then.live && [&copy.standby(), &aside].into_iter().any(|path| inode_of(path) == Some(then.standby)) {
+    } else if now == then.live && [&copy.standby(), &aside].into_iter().any(|path| inode_of(path) == Some(then.standby))
+    {
         Exchange::NotDone
     } else {
         Exchange::Unclear(format!("look at {}: it is neither the copy nor what was live before", then.path))

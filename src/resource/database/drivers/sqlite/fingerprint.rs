@@ -69,7 +69,8 @@ pub fn fingerprint(connection: &Connection, what: &str, call: &CallCtx) -> rusql
     let pages = connection.pragma_query_value(None, "page_count", number)?;
     let page_size = connection.pragma_query_value(None, "page_size", number)?;
     let mut news = News { call, what, done: 0, told: 0, total: pages * page_size };
-    let parts = tables(connection, "main")?.iter().map(|table| part(connection, table, &mut news)).collect::<Result<_, _>>()?;
+    let parts =
+        tables(connection, "main")?.iter().map(|table| part(connection, table, &mut news)).collect::<Result<_, _>>()?;
     news.call.progress(what, news.total, news.total);
     Ok(Fingerprint { schema: schema(connection)?, parts })
 }
@@ -120,7 +121,8 @@ fn part(connection: &Connection, table: &Table, news: &mut News<'_>) -> rusqlite
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         count += 1;
-        let bytes: u64 = (0..table.columns.len()).map(|i| Ok(digest.value(row.get_ref(i)?))).sum::<rusqlite::Result<_>>()?;
+        let bytes: u64 =
+            (0..table.columns.len()).map(|i| Ok(digest.value(row.get_ref(i)?))).sum::<rusqlite::Result<_>>()?;
         news.read(bytes);
     }
     Ok(Part { name: table.name.clone(), count, digest: digest.hex() })
@@ -217,7 +219,9 @@ mod tests {
         for size in [0, 1, 100, 65_527, 65_535, 65_536, 65_537, 200_000, 3] {
             let content = vec![size as u8; size];
             bytes += digest.value(ValueRef::Integer(size as i64)) + digest.value(ValueRef::Blob(&content));
-            plain.update([b"i", (size as i64).to_be_bytes().as_slice(), b"b", &(size as u64).to_be_bytes(), &content].concat());
+            plain.update(
+                [b"i", (size as i64).to_be_bytes().as_slice(), b"b", &(size as u64).to_be_bytes(), &content].concat(),
+            );
             assert!(digest.gathered.len() <= (64 << 10) + 1);
         }
         let plain: String = plain.finalize().iter().map(|byte| format!("{byte:02x}")).collect();

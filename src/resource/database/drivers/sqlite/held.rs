@@ -85,7 +85,9 @@ impl Held {
                 _ => true,
             };
             if !idle {
-                return Err(Failure::conflict(format!("the database left a `{side}` file that SQLite could not take in")));
+                return Err(Failure::conflict(format!(
+                    "the database left a `{side}` file that SQLite could not take in"
+                )));
             }
             any |= files::remove(&path)?;
         }

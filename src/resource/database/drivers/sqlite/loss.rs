@@ -18,7 +18,9 @@ pub fn between(live: &Connection, copy: &Path, parameters: &str, call: &CallCtx)
 fn count(connection: &Connection, call: &CallCtx) -> rusqlite::Result<Vec<Lost>> {
     let transaction = connection.unchecked_transaction()?;
     let (ours, theirs) = (tables(connection, "main")?, tables(connection, "proven")?);
-    let rows_of = |schema: &str, table: &Table| one(connection, &format!("SELECT count(*) FROM {schema}.{}", quoted(&table.name)));
+    let rows_of = |schema: &str, table: &Table| {
+        one(connection, &format!("SELECT count(*) FROM {schema}.{}", quoted(&table.name)))
+    };
     let mut lost = Vec::new();
     for table in &ours {
         call.progress(&format!("comparing {}", table.name), 0, 0);
@@ -58,12 +60,12 @@ fn compared(connection: &Connection, live: &Table, then: &Table) -> rusqlite::Re
 /// What says that row `b` is row `a`: the primary key when it is the same in both tables, else the row number.
 fn key(live: &Table, then: &Table) -> Option<String> {
     let (ours, theirs) = (live.key(), then.key());
-    let same = |(a, b): (&&Column, &&Column)| {
-        a.name.eq_ignore_ascii_case(&b.name) && a.kind.eq_ignore_ascii_case(&b.kind)
-    };
+    let same =
+        |(a, b): (&&Column, &&Column)| a.name.eq_ignore_ascii_case(&b.name) && a.kind.eq_ignore_ascii_case(&b.kind);
     let free = |name: &&str| !live.columns.iter().chain(&then.columns).any(|c| c.name.eq_ignore_ascii_case(name));
     let number = ["rowid", "_rowid_", "oid"].into_iter().find(free);
-    let number = number.filter(|_| !live.without_rowid && !then.without_rowid).map(|name| format!("b.{name} = a.{name}"));
+    let number =
+        number.filter(|_| !live.without_rowid && !then.without_rowid).map(|name| format!("b.{name} = a.{name}"));
     if ours.is_empty() || ours.len() != theirs.len() || !ours.iter().zip(&theirs).all(same) {
         return number;
     }
@@ -80,7 +82,13 @@ fn key(live: &Table, then: &Table) -> Option<String> {
 }
 
 /// One pass: each live row looks up the one it was. Both keys are unique, so what found no partner is the rest.
-fn keyed(connection: &Connection, live: &Table, then: &Table, same: &str, common: &[&Column]) -> rusqlite::Result<Lost> {
+fn keyed(
+    connection: &Connection,
+    live: &Table,
+    then: &Table,
+    same: &str,
+    common: &[&Column],
+) -> rusqlite::Result<Lost> {
     let (ours, theirs) = (format!("main.{}", quoted(&live.name)), format!("proven.{}", quoted(&then.name)));
     let differ: Vec<String> = common
         .iter()
@@ -105,7 +113,8 @@ fn keyed(connection: &Connection, live: &Table, then: &Table, same: &str, common
 
 /// Rows that cannot be told to be the same: what is on one side only, by all that both can have.
 fn whole(connection: &Connection, live: &Table, then: &Table, common: &[&Column]) -> rusqlite::Result<Lost> {
-    let columns: Vec<String> = common.iter().map(|c| format!("{0} COLLATE BINARY, typeof({0})", quoted(&c.name))).collect();
+    let columns: Vec<String> =
+        common.iter().map(|c| format!("{0} COLLATE BINARY, typeof({0})", quoted(&c.name))).collect();
     let columns = if columns.is_empty() { "1".to_owned() } else { columns.join(", ") };
     let (ours, theirs) = (format!("main.{}", quoted(&live.name)), format!("proven.{}", quoted(&then.name)));
     let only = |a: &str, b: &str| {

@@ -84,7 +84,8 @@ impl Sqlite {
             .map_err(|_| Failure::timed_out("another operation on the database has not ended"))?;
         blocking(move || {
             // The turn may have come when the time was over already.
-            let result = if Instant::now() < deadline { work(&places) } else { Err(Failure::timed_out("its time is over")) };
+            let result =
+                if Instant::now() < deadline { work(&places) } else { Err(Failure::timed_out("its time is over")) };
             drop(guard);
             result.map_err(|failure| room::place(failure, at.parent().unwrap_or(&at)))
         })
@@ -179,7 +180,9 @@ impl MutateCopies for Sqlite {
 
     async fn exchange(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Restored, Failure> {
         if !self.exclusive {
-            return Err(Failure::denied("the site does not say that the database belongs to this product alone (`exclusive`)"));
+            return Err(Failure::denied(
+                "the site does not say that the database belongs to this product alone (`exclusive`)",
+            ));
         }
         let snapshot = snapshot.clone();
         let runtime = Handle::current();

@@ -194,13 +194,16 @@ fn read(path: &Path, call: &CallCtx) -> Result<Fingerprint, Failure> {
 /// The first thing that is wrong with its structure. Whether rows keep the rules of their table is not asked (SQLite does that
 /// only where it may write): a copy is as right as what it was made of.
 fn whole(connection: &Connection) -> Result<Option<String>, Failure> {
-    let words: String = connection
-        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-        .map_err(|e| match connection::unproven(e) {
-            // An index by a function or collation that only the product has cannot be checked from outside.
-            e if e.kind != FailureKind::TimedOut => Failure::unproven(format!("it cannot be checked: {}", e.message)),
-            e => e,
-        })?;
+    let words: String =
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(
+            |e| match connection::unproven(e) {
+                // An index by a function or collation that only the product has cannot be checked from outside.
+                e if e.kind != FailureKind::TimedOut => {
+                    Failure::unproven(format!("it cannot be checked: {}", e.message))
+                }
+                e => e,
+            },
+        )?;
     // The first line names the database.
     let words = words.lines().find(|line| !line.starts_with("***")).unwrap_or(&words).chars().take(200).collect();
     Ok((words != "ok").then_some(words))

@@ -26,13 +26,28 @@ const MAX_WRITTEN_VALUE: i32 = 16 << 20;
 
 /// That look, with any argument.
 const LOOKING: [&str; 10] = [
-    "table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list",
-    "foreign_key_check", "integrity_check", "quick_check",
+    "table_info",
+    "table_xinfo",
+    "table_list",
+    "index_list",
+    "index_info",
+    "index_xinfo",
+    "foreign_key_list",
+    "foreign_key_check",
+    "integrity_check",
+    "quick_check",
 ];
 /// That look when they have no argument, and set something when they have one.
 const SETTINGS: [&str; 9] = [
-    "user_version", "application_id", "page_count", "page_size", "freelist_count", "encoding", "schema_version",
-    "data_version", "journal_mode",
+    "user_version",
+    "application_id",
+    "page_count",
+    "page_size",
+    "freelist_count",
+    "encoding",
+    "schema_version",
+    "data_version",
+    "journal_mode",
 ];
 
 pub fn query(places: &Places, sql: &str, call: &CallCtx) -> Result<Vec<Vec<String>>, Failure> {
@@ -162,8 +177,11 @@ fn allowed(yes: bool) -> Authorization {
 /// the process.
 pub fn activity(places: &Places) -> Result<Vec<Session>, Failure> {
     let path = places.live()?.path;
-    let inodes: Vec<u64> =
-        std::iter::once(path.clone()).chain(SIDES.map(|s| beside(&path, s))).filter_map(|p| p.metadata().ok()).map(|f| f.ino()).collect();
+    let inodes: Vec<u64> = std::iter::once(path.clone())
+        .chain(SIDES.map(|s| beside(&path, s)))
+        .filter_map(|p| p.metadata().ok())
+        .map(|f| f.ino())
+        .collect();
     let locks = procfs::locks().unwrap_or_default();
     let state = |pid: u32| {
         let own = locks.iter().filter(|lock| lock.pid == i32::try_from(pid).ok() && inodes.contains(&lock.inode));

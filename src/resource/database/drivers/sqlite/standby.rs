@@ -1,9 +1,9 @@
 //! Stand-by copies: made while the product serves, brought up to date under the fence, thrown away.
 use super::{
     connection,
+    exchange::possible,
     files::{self, Kind},
     fingerprint::fingerprint,
-    exchange::possible,
     held::{Held, Hold, hold},
     places::{Copy, Live, Places},
     proof::{self, Look, Proof, Stand, prove, stand},
@@ -114,7 +114,9 @@ fn copy_pages(source: &Connection, target: &mut Connection, page_size: u64, call
         call.progress("copying", bytes(progress.pagecount - progress.remaining), bytes(progress.pagecount));
         match step {
             StepResult::Done => return Ok(()),
-            _ if Instant::now() >= call.deadline => return Err(Failure::timed_out("copying took longer than its time")),
+            _ if Instant::now() >= call.deadline => {
+                return Err(Failure::timed_out("copying took longer than its time"));
+            }
             StepResult::Busy | StepResult::Locked => std::thread::sleep(Duration::from_millis(20)),
             _ => {}
         }
@@ -249,7 +251,9 @@ impl Pages<'_> {
                 for (i, page) in ours[..length].chunks(self.page).enumerate() {
                     let begin = i * self.page;
                     let known = theirs[..known].get(begin..begin + page.len());
-                    if known != Some(page) && !(at == 0 && i == 0 && known.is_some_and(|known| only_counters(page, known))) {
+                    if known != Some(page)
+                        && !(at == 0 && i == 0 && known.is_some_and(|known| only_counters(page, known)))
+                    {
                         count += 1;
                         if matches!(each(page, at + begin as u64)?, Go::Stop) {
                             return Ok(count);

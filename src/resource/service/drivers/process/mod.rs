@@ -7,7 +7,10 @@ pub mod supervisor;
 use super::super::{MAX_LINE_BYTES, MAX_LINES, Mark, Mutate, Observe, Process, Status};
 use crate::resource::{
     CallCtx, Failure,
-    process::{Helper, Identity, Program, Redaction, all, blocking, boot_id, bounded, descendants, end, marked, signal_named, unique},
+    process::{
+        Helper, Identity, Program, Redaction, all, blocking, boot_id, bounded, descendants, end, marked, signal_named,
+        unique,
+    },
 };
 use async_trait::async_trait;
 use record::{Home, Record, StopOrder};
@@ -248,12 +251,11 @@ impl Supervised {
     /// Ends what has lost its supervisor.
     async fn end_leftovers(&self, look: &Look, call: &CallCtx) -> Result<(), Failure> {
         let Some(record) = look.orphaned().cloned() else { return Ok(()) };
-        let failed = |e: io::Error| Failure::failed(format!("what its killed supervisor left behind cannot be seen: {e}"));
+        let failed =
+            |e: io::Error| Failure::failed(format!("what its killed supervisor left behind cannot be seen: {e}"));
         let orphans = record.clone();
         let certain = move || Leftovers::of(&orphans).map(|left| left.certain);
-        let names = |processes: &[Identity]| {
-            processes.iter().map(|p| p.pid.to_string()).collect::<Vec<_>>().join(", ")
-        };
+        let names = |processes: &[Identity]| processes.iter().map(|p| p.pid.to_string()).collect::<Vec<_>>().join(", ");
         if let Err(left) = end(certain, self.section.stop_within, call.deadline).await.map_err(failed)? {
             return Err(Failure::timed_out(format!("still there: process {}", names(&left))));
         }
@@ -398,7 +400,8 @@ impl Mutate for Supervised {
         let Some(name) = &self.section.reload else {
             return Err(Failure::invalid("the site does not say how it reads its configuration again (`reload`)"));
         };
-        let signal = signal_named(name).ok_or_else(|| Failure::invalid(format!("`{name}` is no signal for a reload")))?;
+        let signal =
+            signal_named(name).ok_or_else(|| Failure::invalid(format!("`{name}` is no signal for a reload")))?;
         let look = self.look().await?;
         let program = look.kept().filter(|record| record.ended.is_none()).and_then(|record| record.program);
         if !program.is_some_and(|program| program.signal(signal)) {

@@ -110,8 +110,8 @@ fn begin(home: &Home, order: &Order) -> io::Result<Begun> {
         move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"))
     };
     let before = home.record().ok().flatten().map_or(0, |record| record.log_ended.unwrap_or(record.log_began));
-    let mut log =
-        Writer::open(&home.log(), order.log_bytes, order.log_keep, before).map_err(within("its log cannot be written"))?;
+    let mut log = Writer::open(&home.log(), order.log_bytes, order.log_keep, before)
+        .map_err(within("its log cannot be written"))?;
     let mut record = Record {
         format: FORMAT,
         boot: boot_id()?,

@@ -49,8 +49,8 @@ pub fn check_room(live: (BorrowedFd, &Listing), copy: (BorrowedFd, &Listing)) ->
     }
     let goes = |path: &RelPath, have: &Record| live_list.entries.get(path).is_none_or(|want| !want.same_thing(have));
     let given_back = copy_list.entries.iter().filter(|(path, have)| takes_room(have) && goes(path, have));
-    let given_back =
-        given_back.fold(Need::default(), |sum, (_, have)| Need { bytes: sum.bytes + have.allocated, files: sum.files + 1 });
+    let given_back = given_back
+        .fold(Need::default(), |sum, (_, have)| Need { bytes: sum.bytes + have.allocated, files: sum.files + 1 });
     if largest.is_some_and(|(path, _)| shares_blocks(live.0, copy.0, path)) {
         need.bytes = 0;
     }
@@ -257,8 +257,11 @@ impl Cursor<'_> {
             let mut folder: Option<OwnedFd> = None;
             for name in path.names() {
                 let parent = folder.as_ref().map_or(self.root, |f| f.as_fd());
-                folder =
-                    Some(if self.writable { open_writable(parent, name)? } else { open(parent, name, OFlags::DIRECTORY)? });
+                folder = Some(if self.writable {
+                    open_writable(parent, name)?
+                } else {
+                    open(parent, name, OFlags::DIRECTORY)?
+                });
             }
             self.at = folder.map(|folder| (path.clone(), folder));
         }
@@ -301,7 +304,8 @@ impl Marks {
     pub fn set(&self, file: BorrowedFd) -> io::Result<()> {
         let stat = rustix::fs::fstat(file)?;
         if (stat.st_uid, stat.st_gid) != (self.owner, self.group) {
-            rustix::fs::fchown(file, Some(Uid::from_raw(self.owner)), Some(Gid::from_raw(self.group))).map_err(not_root)?;
+            rustix::fs::fchown(file, Some(Uid::from_raw(self.owner)), Some(Gid::from_raw(self.group)))
+                .map_err(not_root)?;
         }
         content::set_attributes(file, &self.attributes)?;
         if rustix::fs::fstat(file)?.st_mode & 0o7777 != self.mode {

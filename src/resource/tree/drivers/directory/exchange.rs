@@ -293,7 +293,9 @@ pub fn discard(tree: &Configured, snapshot: &Snapshot, work: &Work) -> Result<u6
         && !standby.is(&proof.header.root)
     {
         if !live.node()?.is_some_and(|node| node.is(&proof.header.root)) {
-            return Err(Failure::conflict("an exchange was interrupted, and the tree was replaced since: look into it first"));
+            return Err(Failure::conflict(
+                "an exchange was interrupted, and the tree was replaced since: look into it first",
+            ));
         }
         work.deed(&locks, || finish(&live, &slot, &excludes(&proof)?, work))?;
     }

@@ -49,11 +49,15 @@ impl<'a> Inside<'a> {
         for name in path.split('/') {
             match name {
                 ".." => return Err(Failure::denied(format!("{named} leads out of the tree"))),
-                "" | "." => return Err(Failure::invalid(format!("{named} is no plain path: `a/b`, or `.` for the tree"))),
+                "" | "." => {
+                    return Err(Failure::invalid(format!("{named} is no plain path: `a/b`, or `.` for the tree")));
+                }
                 own if own.starts_with(BESIDE) => {
                     return Err(Failure::denied(format!("{named} is a name that Backout keeps for itself")));
                 }
-                long if long.len() > 255 => return Err(Failure::invalid(format!("{named} has a name of over 255 bytes"))),
+                long if long.len() > 255 => {
+                    return Err(Failure::invalid(format!("{named} has a name of over 255 bytes")));
+                }
                 _ => {}
             }
         }
@@ -75,7 +79,9 @@ pub fn told(error: impl Into<io::Error>, named: &str) -> Failure {
         (io::ErrorKind::PermissionDenied, _) => {
             Failure::unavailable(format!("{named}: the user that Backout runs as has no permission"))
         }
-        (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) => Failure::not_found(format!("{named} is not there")),
+        (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) => {
+            Failure::not_found(format!("{named} is not there"))
+        }
         (io::ErrorKind::IsADirectory, _) => Failure::invalid(format!("{named} is a folder")),
         (_, Some(Errno::LOOP)) => Failure::invalid(format!("{named} goes through links in a circle")),
         (_, Some(Errno::NAMETOOLONG)) => Failure::invalid(format!("{named} is too long")),
@@ -252,7 +258,9 @@ pub fn link(tree: &Configured, path: &str, target: &str, work: &Work) -> Result<
         return Err(Failure::invalid(format!("{goal} is no target of a link")));
     }
     if target.starts_with('/') {
-        return Err(Failure::denied(format!("{goal} leads out of the tree: targets are relative to the link's folder")));
+        return Err(Failure::denied(format!(
+            "{goal} leads out of the tree: targets are relative to the link's folder"
+        )));
     }
     if target.split('/').any(|name| name.starts_with(BESIDE)) {
         return Err(Failure::denied(format!("{goal} is a name that Backout keeps for itself")));

@@ -158,7 +158,9 @@ fn finish(folder: BorrowedFd, payload: &Payload, owner: &Stat) -> io::Result<()>
         let marks = Marks { mode: piece.mode, owner, group, attributes: Vec::new(), modified };
         match &piece.what {
             What::Folder => marks.set(cursor.folder(path)?)?,
-            What::File { .. } => marks.set(open(cursor.folder(&path.folder())?, path.name(), OFlags::empty())?.as_fd())?,
+            What::File { .. } => {
+                marks.set(open(cursor.folder(&path.folder())?, path.name(), OFlags::empty())?.as_fd())?
+            }
             _ if root => {
                 let parent = cursor.folder(&path.folder())?;
                 let (owner, group) = (Uid::from_raw(owner), Gid::from_raw(group));

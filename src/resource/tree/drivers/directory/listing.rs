@@ -174,11 +174,8 @@ impl Listing {
             *count += u64::from(!record.is_folder());
             record.hash(path, hash);
         }
-        let parts = parts.into_iter().map(|(name, (count, hash))| Part {
-            name,
-            count,
-            digest: Digest::end(hash).to_string(),
-        });
+        let parts =
+            parts.into_iter().map(|(name, (count, hash))| Part { name, count, digest: Digest::end(hash).to_string() });
         Fingerprint { schema: String::new(), parts: parts.collect() }
     }
 

@@ -60,7 +60,8 @@ impl Proof {
 
     pub fn write(&self, slot: &Slot) -> Result<(), Failure> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&slot.folder, UNFINISHED, flags, Mode::RUSR | Mode::WUSR).beside("write a proof")?;
+        let file =
+            rustix::fs::openat(&slot.folder, UNFINISHED, flags, Mode::RUSR | Mode::WUSR).beside("write a proof")?;
         let mut writer = BufWriter::new(File::from(file));
         let mut line = |value: serde_json::Result<String>| {
             value.map_err(std::io::Error::from).and_then(|text| writeln!(writer, "{text}")).beside("write a proof")

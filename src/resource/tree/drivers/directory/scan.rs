@@ -79,7 +79,8 @@ impl Walk<'_> {
             return Err(Failure::failed(format!("{} is nested deeper than {MAX_DEPTH} folders", path.brief())));
         }
         if !matches!(self.scan.read, Read::None) {
-            record.attributes = self.or_nothing(content::attributes(folder), path)?.and_then(|a| content::digest_of(&a));
+            record.attributes =
+                self.or_nothing(content::attributes(folder), path)?.and_then(|a| content::digest_of(&a));
         }
         self.listing.entries.insert(path.clone(), record);
         let names = self.or_nothing(names(folder), path)?.unwrap_or_default();

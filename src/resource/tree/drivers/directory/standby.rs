@@ -115,7 +115,8 @@ fn bring(
     let mut differing = wanted.differing(&have);
     let mut copied = 0;
     for round in 0.. {
-        let same_times = wanted.entries.iter().all(|(path, r)| have.entries.get(path).is_some_and(|h| h.modified == r.modified));
+        let same_times =
+            wanted.entries.iter().all(|(path, r)| have.entries.get(path).is_some_and(|h| h.modified == r.modified));
         if differing.is_empty() && same_times {
             break;
         }
@@ -193,7 +194,9 @@ fn survey(tree: &Configured, live: &Live, work: &Work) -> Result<Listing, Failur
 fn can_be_exchanged(tree: &Configured, live: &Live, listing: &Listing) -> Result<(), Failure> {
     no_mounts(live)?;
     if tree.state.canonicalize().is_ok_and(|state| state.starts_with(&live.path)) {
-        return Err(Failure::conflict("Backout's own state lies in this tree: journal and report would go back with it"));
+        return Err(Failure::conflict(
+            "Backout's own state lies in this tree: journal and report would go back with it",
+        ));
     }
     let special = listing.entries.iter().filter(|(_, r)| matches!(r.what, What::Other { .. }));
     let special: Vec<&RelPath> = special.map(|(path, _)| path).collect();
@@ -207,7 +210,8 @@ fn can_be_exchanged(tree: &Configured, live: &Live, listing: &Listing) -> Result
 }
 
 fn no_mounts(live: &Live) -> Result<(), Failure> {
-    let mounts = holders::mounted(&live.path).map_err(|e| Failure::unavailable(format!("mounts cannot be listed: {e}")))?;
+    let mounts =
+        holders::mounted(&live.path).map_err(|e| Failure::unavailable(format!("mounts cannot be listed: {e}")))?;
     let Some(mount) = mounts.first() else { return Ok(()) };
     let inside = mount.strip_prefix(&live.path).unwrap_or(mount);
     Err(Failure::conflict(if inside.as_os_str().is_empty() {
@@ -249,7 +253,9 @@ pub fn proof_of(tree: &Configured, live: &Live, snapshot: &Snapshot) -> Result<(
     let slot = Slot::open(live, &tree.name, &snapshot.id)?.ok_or_else(missing)?;
     let proof = Proof::read(&slot)?.ok_or_else(missing)?;
     if proof.header.fingerprint != snapshot.fingerprint {
-        return Err(Failure::unproven("the copy was brought up to date after what the journal knows of it: refresh it"));
+        return Err(Failure::unproven(
+            "the copy was brought up to date after what the journal knows of it: refresh it",
+        ));
     }
     Ok((slot, proof))
 }

@@ -61,7 +61,8 @@ impl Payload {
 /// Reads all of an archive, and writes it below `into`, if given. Whether it is the right archive is known at the end; before
 /// that nothing may be done with what was written.
 pub fn unpack(archive: &Archive, into: Option<BorrowedFd>, work: &Work) -> Result<Payload, Failure> {
-    let file = File::open(&archive.path).map_err(|e| Failure::unavailable(format!("the payload cannot be opened: {e}")))?;
+    let file =
+        File::open(&archive.path).map_err(|e| Failure::unavailable(format!("the payload cannot be opened: {e}")))?;
     work.begin("unpacking", file.metadata().map(|m| m.len()).unwrap_or(0));
     let hash = Rc::new(RefCell::new(Sha256::new()));
     let source = Hashed { file, hash: hash.clone(), work };
@@ -262,7 +263,12 @@ impl Unpacking<'_> {
             parent = parent.join(name.as_encoded_bytes());
             match self.payload.entries.get(&parent).map(|piece| &piece.what) {
                 Some(What::Folder) => {}
-                Some(_) => return Err(refused(format!("{} in the payload lies in something that is no folder", path.brief()))),
+                Some(_) => {
+                    return Err(refused(format!(
+                        "{} in the payload lies in something that is no folder",
+                        path.brief()
+                    )));
+                }
                 None => {
                     self.count()?;
                     self.make_folder(&parent)?;
