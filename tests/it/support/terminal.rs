@@ -28,12 +28,14 @@ impl Terminal {
                 "--echo",
                 "never",
                 "--command",
-                &format!("{BACKOUT} {arguments}"),
+                // A shell that waits beside it would be interrupted too, and end as it likes.
+                &format!("exec {BACKOUT} {arguments}"),
                 "/dev/null",
             ])
             .current_dir(folder)
             .env_remove("BACKOUT_SITE")
             .env("NO_COLOR", "1")
+            .env("SHELL", "/bin/sh")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
