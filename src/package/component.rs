@@ -20,7 +20,6 @@ const TRACK: &str = "0.1.";
 /// The component's imports; or what keeps it from being a script.
 pub fn decode(bytes: &[u8]) -> Result<Imports, Vec<Mistake>> {
     let world = names(bytes).map_err(|mistake| vec![mistake])?;
-    let known = world::interfaces().map_err(|why| vec![Mistake::new(format!("this Backout's own world: {why}"))])?;
     let mut imports = Imports::default();
     let mut mistakes = Vec::new();
     for (name, functions) in &world.imports {
@@ -29,9 +28,9 @@ pub fn decode(bytes: &[u8]) -> Result<Imports, Vec<Mistake>> {
             continue;
         }
         match host_interface(name) {
-            Host::Interface(interface) => match known.get(interface) {
+            Host::Interface(interface) => match world::functions(interface) {
                 Some(here) => {
-                    mistakes.extend(functions.iter().filter(|f| !here.contains(*f)).map(|function| {
+                    mistakes.extend(functions.iter().filter(|f| !here.contains(&f.as_str())).map(|function| {
                         let mistake = Mistake::new(format!(
                             "the script imports `{}` of `backout:host/{interface}`, which this Backout does not have",
                             shown(function)
@@ -43,7 +42,7 @@ pub fn decode(bytes: &[u8]) -> Result<Imports, Vec<Mistake>> {
                     }
                 }
                 None => {
-                    let hint = match nearest(interface, known.keys().map(String::as_str)) {
+                    let hint = match nearest(interface, world::INTERFACES.iter().map(|(name, _)| *name)) {
                         Some(near) => format!("there is `{near}`; or the script was built against a newer Backout"),
                         None => "the script was built against a newer Backout: install that one".to_owned(),
                     };
