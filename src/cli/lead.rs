@@ -263,7 +263,7 @@ impl Lead {
         Header {
             command: command.to_owned(),
             site: self.site.digest.clone(),
-            host: sysinfo::System::host_name().unwrap_or_default(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             seed: RandomState::new().build_hasher().finish(),
             backout: env!("CARGO_PKG_VERSION").to_owned(),
             restore_point: point.map_or(0, |p| p.run),

@@ -12,6 +12,7 @@ use std::{
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The result of the command. A reader that has gone away is no error.
 pub fn result(text: &str) {
@@ -171,12 +172,13 @@ pub fn log(verbose: u8) {
         1 => "backout=info,error",
         _ => "backout=debug,info",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BACKOUT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var("BACKOUT_LOG").ok().and_then(|wanted| wanted.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| Above)
-        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    let _ = tracing_subscriber::registry()
+        .with(wanted.unwrap_or_else(|| level.parse().unwrap_or_default()))
+        .with(lines)
         .try_init();
 }
 
