@@ -20,9 +20,6 @@ use std::time::Instant;
 
 fn main() {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
-    if memory::is_baseline(&args) {
-        return memory::baseline(&args[1..]);
-    }
     // Cargo says so; without it this is `cargo test`, which wants to know that it builds.
     let Some(at) = args.iter().position(|arg| arg == "--bench") else { return };
     args.remove(at);

@@ -1,26 +1,21 @@
 //! Processes that wait, and what of them is in memory.
 use crate::{fixture, processes::BACKOUT, raw, sample::Pairs};
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-const BASELINE: &str = "--wait-in-wasmtime";
-
-pub fn is_baseline(args: &[String]) -> bool {
-    args.first().is_some_and(|arg| arg == BASELINE)
-}
-
-/// This program again, as wasmtime alone: loads what was compiled, waits.
-pub fn baseline(args: &[String]) {
-    fixture::runtime().block_on(async {
-        let engine = raw::engine();
-        let component = raw::load(&engine, Path::new(&args[0]));
-        let (mut store, instance) = raw::instance(&engine, &raw::answering(&engine), &component, ()).await;
-        let assess: raw::Assess = raw::function(&mut store, &instance, "assess");
-        assess.call_async(&mut store, ()).await.unwrap().0.unwrap();
-    });
+/// The program of `waits.rs`, which Cargo has built beside this one: the newest, for older ones may lie there too.
+fn alone() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap_or_default();
+        name.starts_with("waits-") && !name.contains('.')
+    };
+    let beside = std::fs::read_dir(own.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path()).filter(is_it);
+    let newest = beside.max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    newest.expect("`cargo bench --bench speed` leaves it out: `cargo bench -- memory` builds both")
 }
 
 const SITE: &str = "[allow.\"bench/waits\"]\n";
@@ -42,13 +37,13 @@ pub fn memory() -> Pairs {
     std::fs::write(at("backout.toml"), SITE).unwrap();
     raw::compile(&raw::engine(), &script, &at("waits.cwasm"));
     // The kernel maps more of a program around what is used when all of it is in memory already.
-    let own = std::env::current_exe().unwrap();
-    for program in [Path::new(BACKOUT), &own] {
+    let alone = alone();
+    for program in [Path::new(BACKOUT), &alone] {
         std::fs::read(program).unwrap();
     }
     let wasmtime = || {
-        let mut command = Command::new(&own);
-        command.arg(BASELINE).arg(at("waits.cwasm"));
+        let mut command = Command::new(&alone);
+        command.arg(at("waits.cwasm"));
         Waiting::start(command).resident()
     };
     // The first one compiles it, as the pair that warms up.

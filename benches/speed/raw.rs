@@ -106,4 +106,5 @@ where
 
 pub type Run = TypedFunc<(types::Phase, String), (Result<(), types::Error>,)>;
 pub type Plan = TypedFunc<(types::Phase,), (Result<Vec<Step>, types::Error>,)>;
+#[allow(dead_code, reason = "the program that waits calls it")]
 pub type Assess = TypedFunc<(), (Result<Vec<backout::session::Risk>, types::Error>,)>;
