@@ -8,18 +8,25 @@ use super::{
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// A note waits at most this long for a durable entry to ride with.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A durable entry waits for those of other steps half as long as a commit takes, within these bounds: long enough for a step
 /// that was just answered to come again, too short to be noticed when it does not.
-const COMPANY: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(2)];
+const COMPANY: [Duration; 2] = [Duration::from_micros(80), Duration::from_millis(2)];
+
+/// Where a commit takes less than this, falling asleep and being woken would cost who waits for it as much again.
+const QUICK: Duration = Duration::from_micros(300);
 
 const SCHEMA: &str = "
     CREATE TABLE run (id INTEGER PRIMARY KEY AUTOINCREMENT);
@@ -64,6 +71,8 @@ pub struct Journal {
     /// When the run began, as its first entry says.
     began: i64,
     queue: mpsc::Sender<Message>,
+    /// Microseconds that the last commit took.
+    pace: Arc<AtomicU64>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -85,14 +94,15 @@ impl Journal {
         listener(&started);
         let began = started.at;
         let (queue, inbox) = mpsc::channel();
+        let pace = Arc::new(AtomicU64::new(u64::MAX));
+        let last = Last { pace: pace.clone(), ..Last::default() };
         let thread = thread::Builder::new()
             .name("journal".into())
             .spawn(move || {
-                Writer { db, path: file, run, history, notes: Vec::new(), listener, last: Last::default() }
-                    .serve(&inbox)
+                Writer { db, path: file, run, history, notes: Vec::new(), listener, last }.serve(&inbox)
             })
             .map_err(|_| Error::Closed)?;
-        Ok((Self { path: path.to_owned(), began, queue, thread: Some(thread) }, run))
+        Ok((Self { path: path.to_owned(), began, queue, pace, thread: Some(thread) }, run))
     }
 
     /// Returns when the entry is on disk, with the moment that stands in it.
@@ -106,6 +116,24 @@ impl Journal {
     pub async fn write(&self, entry: Recorded) -> Result<(), Error> {
         let (reply, done) = oneshot::channel();
         self.send(Message::Durable(entry, reply))?;
+        self.answer(done).await
+    }
+
+    /// Stays awake for an answer that will come soon.
+    async fn answer(&self, mut done: oneshot::Receiver<Result<(), Error>>) -> Result<(), Error> {
+        let usual = Duration::from_micros(self.pace.load(Ordering::Relaxed));
+        let until = Instant::now() + if usual < QUICK { usual * 2 } else { Duration::ZERO };
+        let mut looks = 0;
+        while Instant::now() < until {
+            match done.try_recv() {
+                Ok(result) => return result,
+                Err(TryRecvError::Closed) => return Err(Error::Closed),
+                // First whoever else has something to do on this thread, other steps that append say; then the writer's thread.
+                Err(TryRecvError::Empty) if looks < 4 => tokio::task::yield_now().await,
+                Err(TryRecvError::Empty) => thread::yield_now(),
+            }
+            looks += 1;
+        }
         done.await.map_err(|_| Error::Closed)?
     }
 
@@ -213,6 +241,8 @@ struct Writer {
 #[derive(Default)]
 struct Last {
     took: Duration,
+    /// The same, for those who wait for the next one.
+    pace: Arc<AtomicU64>,
     /// How many durable entries it answered.
     answered: usize,
     /// What came while it was on its way.
@@ -326,7 +356,9 @@ impl Writer {
         let written = insert_all(&mut self.db, &mut batch.entries);
         // Looked for before anybody is answered, who would come again at once.
         let meanwhile = inbox.try_iter().collect();
-        self.last = Last { took: began.elapsed(), answered: batch.durable.len(), meanwhile };
+        let took = began.elapsed();
+        self.last.pace.store(took.as_micros().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last = Last { took, answered: batch.durable.len(), meanwhile, pace: self.last.pace.clone() };
         match written {
             Ok(()) => {
                 for (position, reply) in batch.durable {
