@@ -18,6 +18,8 @@ pub enum Error {
     TooOld { path: String, found: i64 },
     #[error("{path} is not a Backout journal")]
     Foreign { path: String },
+    #[error("journal {path} was changed: `{}` in it is not as Backout made it", plain(name))]
+    Altered { path: String, name: String },
     #[error("journal entry {id} cannot be read: {}", plain(reason))]
     Damaged { id: i64, reason: String },
     #[error("{0} must not follow here")]

@@ -1,10 +1,28 @@
-//! The file itself: whose it is, and of which format.
+//! The file itself: whose it is, of which format, and that nothing is in it but what Backout puts there.
 use super::{entry::FORMAT, error::Error};
-use rusqlite::{Connection, ErrorCode};
-use std::{io::ErrorKind, path::Path};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
+use std::{io::ErrorKind, path::Path, time::Duration};
 
 /// Marks the file as a Backout journal ("bkot").
 pub const APPLICATION_ID: i64 = 0x626b_6f74;
+
+/// What stands in `sqlite_schema`, word for word. Numbers of entries are given in one row, from 1, and hashes are those of
+/// `chain`.
+const SCHEMA: [(&str, &str); 2] = [
+    (
+        "entry",
+        "CREATE TABLE entry (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, at INTEGER NOT NULL, phase TEXT NOT NULL, \
+         rolled_back INTEGER NOT NULL, step TEXT NOT NULL, attempt INTEGER NOT NULL, seq INTEGER NOT NULL, \
+         kind TEXT NOT NULL, body TEXT NOT NULL, hash BLOB NOT NULL) STRICT",
+    ),
+    (
+        "entry_mark",
+        "CREATE INDEX entry_mark ON entry(kind, run) WHERE kind IN ('run-started', 'run-ended', 'run-resumed', 'step-ended')",
+    ),
+];
+
+/// A query that says this goes through the index, and reads only where runs begin and end.
+pub const MARKED: &str = "kind IN ('run-started', 'run-ended', 'run-resumed', 'step-ended')";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
@@ -24,21 +42,95 @@ pub fn is_there(path: &Path) -> Result<bool, Error> {
     }
 }
 
+/// For writing; makes what is not there yet.
+pub fn open(path: &Path) -> Result<Connection, Error> {
+    let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
+    is_there(path)?;
+    let mut db = connect(path, OpenFlags::default())?;
+    // Looked at before anything is set: what is not ours stays as it is.
+    examine(&db, path)?;
+    // FULL: the write-ahead log reaches the disk at every commit.
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;")
+        .map_err(sqlite)?;
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+    if examine(&tx, path)? == Content::Nothing {
+        let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};");
+        SCHEMA.iter().try_for_each(|(_, sql)| tx.execute_batch(sql)).map_err(sqlite)?;
+        tx.execute_batch(&stamp).map_err(sqlite)?;
+    }
+    tx.commit().map_err(sqlite)?;
+    Ok(db)
+}
+
+/// For reading. Reading a write-ahead log takes a file of shared memory beside it, hence not read-only.
+pub fn open_to_read(path: &Path) -> Result<Option<Connection>, Error> {
+    if !is_there(path)? {
+        return Ok(None);
+    }
+    let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
+    db.execute_batch("PRAGMA query_only = ON").map_err(sqlite)?;
+    Ok(match examine(&db, path)? {
+        Content::Nothing => None,
+        Content::Journal => Some(db),
+    })
+}
+
+/// What somebody planted in a file may be read, and never run.
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    let connect = || {
+        let db = Connection::open_with_flags(path, flags)?;
+        db.busy_timeout(Duration::from_secs(10))?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+        db.execute_batch("PRAGMA cell_size_check = ON")?;
+        Ok(db)
+    };
+    connect().map_err(|cause| error(path, cause))
+}
+
+fn error(path: &Path, cause: rusqlite::Error) -> Error {
+    let path = path.display().to_string();
+    match cause.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => Error::Foreign { path },
+        _ => Error::Sqlite { path, cause },
+    }
+}
+
 /// Says what a file holds without changing it; whatever is not a journal of this format is an error.
 pub fn examine(db: &Connection, path: &Path) -> Result<Content, Error> {
     let at = || path.display().to_string();
-    let number = |sql: &str| {
-        db.query_row(sql, [], |r| r.get::<_, i64>(0)).map_err(|e| match e.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => Error::Foreign { path: at() },
-            _ => Error::Sqlite { path: at(), cause: e },
-        })
-    };
+    let number = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).map_err(|e| error(path, e));
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
     match (number("PRAGMA application_id")?, number("PRAGMA user_version")?) {
-        (0, 0) if tables == 0 => Ok(Content::Nothing),
-        (APPLICATION_ID, FORMAT) => Ok(Content::Journal),
-        (APPLICATION_ID, found) if found > FORMAT => Err(Error::TooNew { path: at(), found }),
-        (APPLICATION_ID, found) => Err(Error::TooOld { path: at(), found }),
-        _ => Err(Error::Foreign { path: at() }),
+        (0, 0) if tables == 0 => return Ok(Content::Nothing),
+        (APPLICATION_ID, FORMAT) => {}
+        (APPLICATION_ID, found) if found > FORMAT => return Err(Error::TooNew { path: at(), found }),
+        (APPLICATION_ID, found) => return Err(Error::TooOld { path: at(), found }),
+        _ => return Err(Error::Foreign { path: at() }),
     }
+    match strange(db).map_err(|e| error(path, e))? {
+        None => Ok(Content::Journal),
+        Some(name) => Err(Error::Altered { path: at(), name }),
+    }
+}
+
+/// The name of a table, an index, a trigger or a view that is not as Backout makes it, or is missing.
+fn strange(db: &Connection) -> rusqlite::Result<Option<String>> {
+    let mut statement = db.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
+    let mut rows = statement.query([])?;
+    let mut missing = SCHEMA.to_vec();
+    while let Some(row) = rows.next()? {
+        let text = |column| row.get_ref(column).map(|value| value.as_str().unwrap_or_default().to_owned());
+        let (kind, name, table, sql) = (text(0)?, text(1)?, text(2)?, text(3)?);
+        let kind_there = if name == "entry" { "table" } else { "index" };
+        let known = missing.iter().position(|there| *there == (name.as_str(), sql.as_str()));
+        match known {
+            Some(known) if kind == kind_there && table == "entry" => drop(missing.swap_remove(known)),
+            _ => return Ok(Some(name)),
+        }
+    }
+    Ok(missing.first().map(|(name, _)| (*name).to_owned()))
 }

@@ -2,6 +2,7 @@
 //!
 //! One SQLite file for all runs of a site. A writer thread owns the connection and puts what waits for it into one
 //! transaction (group commit); readers have connections of their own.
+pub mod chain;
 mod entry;
 mod error;
 mod file;

@@ -1,9 +1,9 @@
 use super::{
     entry::{Ending, Entry, Header, Place, Recorded, RunId},
     error::Error,
-    file::{self, Content},
+    file::{self, MARKED},
 };
-use rusqlite::{Connection, OpenFlags, Row, params};
+use rusqlite::{Connection, Row, params};
 use std::path::{Path, PathBuf};
 
 /// A run in one line.
@@ -31,26 +31,13 @@ impl Reader {
 
     /// `None`: there was never a run.
     pub fn find(path: &Path) -> Result<Option<Self>, Error> {
-        let at = path.display().to_string();
-        let sqlite = |cause| Error::Sqlite { path: at.clone(), cause };
-        if !file::is_there(path)? {
-            return Ok(None);
-        }
-        // Reading a write-ahead log takes a file of shared memory beside it, hence not read-only.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(path, flags).map_err(sqlite)?;
-        db.busy_timeout(std::time::Duration::from_secs(10)).map_err(sqlite)?;
-        db.execute_batch("PRAGMA query_only = ON").map_err(sqlite)?;
-        Ok(match file::examine(&db, path)? {
-            Content::Nothing => None,
-            Content::Journal => Some(Self { db, path: path.to_owned() }),
-        })
+        Ok(file::open_to_read(path)?.map(|db| Self { db, path: path.to_owned() }))
     }
 
     /// Newest first.
     pub fn runs(&self) -> Result<Vec<RunSummary>, Error> {
         let mut runs: Vec<RunSummary> = Vec::new();
-        for r in self.select("kind IN ('run-started', 'run-ended') ORDER BY id", &[])? {
+        for r in self.select(&format!("{MARKED} AND kind IN ('run-started', 'run-ended') ORDER BY id"), &[])? {
             match r.entry {
                 Entry::RunStarted(header) => {
                     runs.push(RunSummary { run: r.run, started: r.at, ended: None, header, ending: None });
@@ -74,25 +61,26 @@ impl Reader {
 
     /// Everything of one run, in order.
     pub fn entries(&self, run: RunId) -> Result<Vec<Recorded>, Error> {
-        self.select("run = ?1 ORDER BY id", &[&(run as i64)])
+        self.select(&of_run(), &[&(run as i64)])
     }
 
     /// Everything from the start of a run on, other runs included, in order.
     pub fn since(&self, run: RunId) -> Result<Vec<Recorded>, Error> {
-        self.select("run >= ?1 ORDER BY id", &[&(run as i64)])
+        let first = format!("SELECT min(id) FROM entry WHERE {MARKED} AND kind = 'run-started' AND run >= ?1");
+        self.select(&format!("run >= ?1 AND id >= coalesce(({first}), 0) ORDER BY id"), &[&(run as i64)])
     }
 
     /// How long a step took in earlier runs in which it succeeded, in milliseconds, newest first.
     pub fn durations(&self, package: &str, phase: &str, step: &str) -> Result<Vec<u64>, Error> {
         let mut statement = self
             .db
-            .prepare_cached(
-                "SELECT json_extract(e.body, '$.millis') FROM entry e
-                 JOIN entry s ON s.run = e.run AND s.kind = 'run-started'
+            .prepare_cached(&format!(
+                "SELECT json_extract(e.body, '$.millis') FROM (SELECT * FROM entry WHERE {MARKED}) e
+                 JOIN (SELECT * FROM entry WHERE {MARKED}) s ON s.run = e.run AND s.kind = 'run-started'
                  WHERE e.kind = 'step-ended' AND e.phase = ?2 AND e.step = ?3
                    AND json_type(e.body, '$.result.Ok') IS NOT NULL AND json_extract(s.body, '$.package') = ?1
                  ORDER BY e.id DESC LIMIT 20",
-            )
+            ))
             .map_err(|e| self.error(e))?;
         let rows =
             statement.query_map(params![package, phase, step], |r| r.get::<_, i64>(0)).map_err(|e| self.error(e))?;
@@ -106,6 +94,12 @@ impl Reader {
     fn error(&self, cause: rusqlite::Error) -> Error {
         Error::Sqlite { path: self.path.display().to_string(), cause }
     }
+}
+
+/// Of which run they are is in no index, which every entry would have to be put in; they begin where their run does.
+pub fn of_run() -> String {
+    let first = format!("SELECT min(id) FROM entry WHERE {MARKED} AND kind = 'run-started' AND run = ?1");
+    format!("run = ?1 AND id >= coalesce(({first}), 0) ORDER BY id")
 }
 
 pub fn select(

@@ -1,11 +1,12 @@
 use super::{
-    entry::{Entry, FORMAT, Header, Place, Recorded, RunId},
+    chain::{self, Columns, Hash},
+    entry::{Entry, Header, Place, Recorded, RunId},
     error::{Error, told},
-    file::{self, APPLICATION_ID, Content},
+    file,
     legal::History,
     reader,
 };
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -27,34 +28,6 @@ const COMPANY: [Duration; 2] = [Duration::from_micros(80), Duration::from_millis
 
 /// Where a commit takes less than this, falling asleep and being woken would cost who waits for it as much again.
 const QUICK: Duration = Duration::from_micros(300);
-
-const SCHEMA: &str = "
-    CREATE TABLE run (id INTEGER PRIMARY KEY AUTOINCREMENT);
-    CREATE TABLE entry (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES run(id), at INTEGER NOT NULL,
-        phase TEXT NOT NULL, rolled_back INTEGER NOT NULL, step TEXT NOT NULL, attempt INTEGER NOT NULL,
-        seq INTEGER NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL) STRICT;
-    CREATE INDEX entry_run ON entry(run, id);
-    CREATE INDEX entry_kind ON entry(kind, run) WHERE kind IN ('run-started', 'run-ended', 'step-ended');";
-
-pub fn open(path: &Path) -> Result<Connection, Error> {
-    let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
-    file::is_there(path)?;
-    let mut db = Connection::open(path).map_err(sqlite)?;
-    db.busy_timeout(Duration::from_secs(10)).map_err(sqlite)?;
-    // Looked at before anything is set: what is not ours stays as it is.
-    file::examine(&db, path)?;
-    // FULL: the write-ahead log reaches the disk at every commit.
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;")
-        .map_err(sqlite)?;
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
-    if file::examine(&tx, path)? == Content::Nothing {
-        let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};");
-        tx.execute_batch(SCHEMA).and_then(|()| tx.execute_batch(&stamp)).map_err(sqlite)?;
-    }
-    tx.commit().map_err(sqlite)?;
-    Ok(db)
-}
 
 enum Message {
     Durable(Recorded, oneshot::Sender<Result<(), Error>>),
@@ -79,17 +52,16 @@ pub struct Journal {
 impl Journal {
     /// Opens or makes the file, and begins a run: its number is the next free one, its header is on disk on return.
     pub fn begin(path: &Path, header: Header, listener: Listener) -> Result<(Self, RunId), Error> {
-        let mut db = open(path)?;
+        let mut db = file::open(path)?;
         let file = path.to_owned();
         let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
         let mut history = History::default();
         let place = Place::new("", false, "", 0);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
-        tx.execute("INSERT INTO run DEFAULT VALUES", []).map_err(sqlite)?;
-        let run = RunId::try_from(tx.last_insert_rowid()).unwrap_or_default();
+        let run = next_run(&tx).map_err(sqlite)?.ok_or_else(|| Error::Illegal("another run".into()))?;
         let mut started = Recorded::now(run, &place, 0, Entry::RunStarted(header));
         history.admit(run, &place, 0, &started.entry)?;
-        started.id = insert(&tx, &started).map_err(sqlite)?;
+        insert(&tx, std::slice::from_mut(&mut started)).map_err(sqlite)?;
         tx.commit().map_err(sqlite)?;
         listener(&started);
         let began = started.at;
@@ -98,9 +70,7 @@ impl Journal {
         let last = Last { pace: pace.clone(), ..Last::default() };
         let thread = thread::Builder::new()
             .name("journal".into())
-            .spawn(move || {
-                Writer { db, path: file, run, history, notes: Vec::new(), listener, last }.serve(&inbox)
-            })
+            .spawn(move || Writer { db, path: file, run, history, notes: Vec::new(), listener, last }.serve(&inbox))
             .map_err(|_| Error::Closed)?;
         Ok((Self { path: path.to_owned(), began, queue, pace, thread: Some(thread) }, run))
     }
@@ -206,23 +176,55 @@ pub fn kind(entry: &Entry) -> &'static str {
     }
 }
 
-fn insert(db: &Connection, r: &Recorded) -> rusqlite::Result<i64> {
-    let body = serde_json::to_string(&r.entry).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-    db.prepare_cached(
-        "INSERT INTO entry(run, at, phase, rolled_back, step, attempt, seq, kind, body) VALUES (?,?,?,?,?,?,?,?,?)",
-    )?
-    .execute(params![
-        r.run as i64,
-        r.at,
-        r.place.phase,
-        r.place.rolled_back,
-        r.place.step,
-        r.place.attempt,
-        r.seq,
-        kind(&r.entry),
-        body
-    ])?;
-    Ok(db.last_insert_rowid())
+fn next_run(db: &Connection) -> rusqlite::Result<Option<RunId>> {
+    let sql = format!("SELECT max(run) FROM entry WHERE {} AND kind = 'run-started'", file::MARKED);
+    let newest: Option<i64> = db.query_row(&sql, [], |r| r.get(0))?;
+    Ok(newest.unwrap_or(0).checked_add(1).and_then(|run| RunId::try_from(run).ok()))
+}
+
+/// Within a transaction: other processes write to the chain too, so what comes next follows what stands there now.
+fn insert(db: &Connection, entries: &mut [Recorded]) -> rusqlite::Result<()> {
+    let last = db
+        .prepare_cached("SELECT id, hash FROM entry ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Hash>(1)?)))
+        .optional()?;
+    let (mut id, mut hash) = last.unwrap_or_else(|| (0, chain::genesis()));
+    let mut statement = db.prepare_cached(
+        "INSERT INTO entry(id, run, at, phase, rolled_back, step, attempt, seq, kind, body, hash) \
+         VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+    )?;
+    for r in entries {
+        let body = serde_json::to_string(&r.entry).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        id = id.checked_add(1).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, id))?;
+        let columns = Columns {
+            id,
+            run: r.run as i64,
+            at: r.at,
+            phase: r.place.phase.as_bytes(),
+            rolled_back: r.place.rolled_back.into(),
+            step: r.place.step.as_bytes(),
+            attempt: r.place.attempt.into(),
+            seq: r.seq.into(),
+            kind: kind(&r.entry).as_bytes(),
+            body: body.as_bytes(),
+        };
+        hash = chain::link(&hash, &columns.digest());
+        statement.execute(params![
+            id,
+            columns.run,
+            r.at,
+            r.place.phase,
+            columns.rolled_back,
+            r.place.step,
+            columns.attempt,
+            columns.seq,
+            kind(&r.entry),
+            body,
+            hash
+        ])?;
+        r.id = id;
+    }
+    Ok(())
 }
 
 /// What the thread owns.
@@ -387,7 +389,7 @@ impl Writer {
 
     /// After a failed commit: the history is what the disk says again, and the notes that still fit it wait on.
     fn go_back(&mut self, notes: Vec<Recorded>) {
-        let on_disk = reader::select(&self.db, &self.path, "run = ?1 ORDER BY id", &[&(self.run as i64)]);
+        let on_disk = reader::select(&self.db, &self.path, &reader::of_run(), &[&(self.run as i64)]);
         // A journal that cannot be read either admits nothing more.
         self.history = on_disk.and_then(|entries| History::of(&entries)).unwrap_or_default();
         self.notes = notes;
@@ -400,8 +402,6 @@ fn insert_all(db: &mut Connection, entries: &mut [Recorded]) -> rusqlite::Result
         return Ok(());
     }
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for entry in entries {
-        entry.id = insert(&tx, entry)?;
-    }
+    insert(&tx, entries)?;
     tx.commit()
 }

@@ -1,4 +1,6 @@
 //! The journal through its public door: what it promises to who writes, and to who reads.
+pub mod chain;
+
 use backout::{
     failure::Failure,
     journal::{Ending, Entry, Error, Header, Journal, Level, Place, Reader, Recorded, Request, RunId},
@@ -205,6 +207,44 @@ fn a_file_that_is_not_a_journal_of_this_format_is_named_and_left_alone() {
     expect("PATH is not a Backout journal");
     fs::write(&path, "remember the milk\n".repeat(400)).unwrap();
     expect("PATH is not a Backout journal");
+}
+
+/// What stands in a file that others could write is read; none of it is ever run.
+#[test]
+fn a_journal_that_holds_more_than_a_journal_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let planted = [
+        ("evil", "CREATE TRIGGER evil AFTER INSERT ON entry BEGIN DELETE FROM entry; END"),
+        ("evil", "CREATE VIEW evil AS SELECT * FROM entry"),
+        ("evil", "CREATE TABLE evil (id)"),
+        ("evil", "CREATE INDEX evil ON entry(at)"),
+        ("entry", "ALTER TABLE entry RENAME TO other; CREATE VIEW entry AS SELECT * FROM other"),
+        ("entry", "ALTER TABLE entry ADD COLUMN more TEXT"),
+        ("entry", "DROP INDEX entry_mark; ALTER TABLE entry RENAME TO old; CREATE TABLE entry (id, run, kind)"),
+        ("entry_mark", "DROP INDEX entry_mark"),
+        (
+            "entry",
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'seq INTEGER', \
+             'seq ANY') WHERE name = 'entry'",
+        ),
+    ];
+    for (name, sql) in planted {
+        let _ = fs::remove_file(&path);
+        drop(begin(&path));
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.execute_batch(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        drop(db);
+        let bytes = fs::read(&path).unwrap();
+        let wanted = format!("journal {} was changed: `{name}` in it is not as Backout made it", path.display());
+        let reading = Reader::open(&path).err().unwrap().to_string();
+        let writing = Journal::begin(&path, Header::default(), Arc::new(|_| ())).err().unwrap().to_string();
+        assert!(sql.contains("ALTER") || reading == wanted, "{sql}: {reading}");
+        assert!(reading.starts_with(wanted.split('`').next().unwrap()), "{sql}: {reading}");
+        assert_eq!(reading, writing);
+        assert!(fs::read(&path).unwrap() == bytes, "{sql}: the file was changed");
+    }
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! The journal as a chain: the hash of each entry covers that of the entry before it, so that none can be altered, removed, put in
+//! or moved without every later hash being another one. `docs/journal.md` says it to those who write a reader of their own.
+use sha2::{Digest, Sha256};
+
+pub type Hash = [u8; 32];
+
+/// What the first entry follows.
+pub fn genesis() -> Hash {
+    Sha256::digest(b"bkot journal 1").into()
+}
+
+/// What stands in the columns of one entry, in their order. Texts as bytes: in a damaged file they may be anything.
+#[derive(Clone, Copy)]
+pub struct Columns<'a> {
+    pub id: i64,
+    pub run: i64,
+    pub at: i64,
+    pub phase: &'a [u8],
+    pub rolled_back: i64,
+    pub step: &'a [u8],
+    pub attempt: i64,
+    pub seq: i64,
+    pub kind: &'a [u8],
+    pub body: &'a [u8],
+}
+
+impl Columns<'_> {
+    /// Of the entry alone. With it instead of the entry the chain can still be verified, by somebody who may not read that entry.
+    pub fn digest(&self) -> Hash {
+        let Self { id, run, at, phase, rolled_back, step, attempt, seq, kind, body } = *self;
+        let mut sum = Sum(Sha256::new());
+        sum.number(id).number(run).number(at).text(phase).number(rolled_back).text(step).number(attempt).number(seq);
+        sum.text(kind).text(body);
+        sum.0.finalize().into()
+    }
+}
+
+/// Numbers in eight bytes, the most significant first; before a text its length in bytes, so that no two rows read the same.
+struct Sum(Sha256);
+
+impl Sum {
+    fn number(&mut self, number: i64) -> &mut Self {
+        self.0.update(number.to_be_bytes());
+        self
+    }
+    fn text(&mut self, text: &[u8]) -> &mut Self {
+        self.0.update((text.len() as u64).to_be_bytes());
+        self.0.update(text);
+        self
+    }
+}
+
+/// An entry's hash, from that of the entry before it and its own digest.
+pub fn link(before: &Hash, digest: &Hash) -> Hash {
+    Sha256::new().chain_update(before).chain_update(digest).finalize().into()
+}
+
+/// As people copy it.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N || !text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: Columns<'static> = Columns {
+        id: 1,
+        run: 1,
+        at: 1_800_000_000_000,
+        phase: b"upgrade",
+        rolled_back: 0,
+        step: b"install",
+        attempt: 1,
+        seq: 2,
+        kind: b"said",
+        body: b"{}",
+    };
+
+    /// The numbers of `docs/journal.md`, as other programs reckon them.
+    #[test]
+    fn the_sums_are_those_that_are_documented() {
+        assert_eq!(hex(&genesis()), "a40bc6450a45d56da133b22af57edea9e7452cbc0835d522a827d855aa0bd12a");
+        assert_eq!(hex(&ENTRY.digest()), "2191a62319ecad99e559daa9e52dc92522d76381519a4ee275e27bc2a7431b23");
+        assert_eq!(
+            hex(&link(&genesis(), &ENTRY.digest())),
+            "4a70062b8cadbcee2501780d8a6c8f978b2769eb90d9c2b56c6e950871c9c630"
+        );
+        assert_eq!(from_hex(&hex(&genesis())), Some(genesis()));
+        assert_eq!((from_hex::<2>("00g0"), from_hex::<2>("00"), from_hex::<1>("AB")), (None, None, None));
+    }
+
+    #[test]
+    fn what_moves_from_one_column_to_the_next_has_another_digest() {
+        let moved = Columns { phase: b"upgradei", step: b"nstall", ..ENTRY };
+        let numbers = Columns { attempt: 2, seq: 1, ..ENTRY };
+        assert_ne!(moved.digest(), ENTRY.digest());
+        assert_ne!(numbers.digest(), ENTRY.digest());
+    }
+}
