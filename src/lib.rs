@@ -19,6 +19,7 @@
 pub mod capability;
 pub mod cli;
 pub mod condition;
+pub mod crash;
 pub mod diagnostic;
 pub mod failure;
 pub mod gate;

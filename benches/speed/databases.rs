@@ -40,6 +40,7 @@ impl Progress for Heard {
 
 fn call(heard: &Arc<Heard>) -> CallCtx {
     CallCtx {
+        earlier: None,
         key: "1/upgrade/bench/1/1".into(),
         deadline: Instant::now() + Duration::from_secs(3600),
         cancel: CancellationToken::new(),

@@ -1,8 +1,11 @@
 use super::{
     Exit, Global,
-    lead::{self, Common},
+    lead::{self, Common, Lead},
 };
-use crate::run::life_cycle::Outcome;
+use crate::{
+    package::Package,
+    run::{Run, life_cycle::Outcome},
+};
 use std::path::PathBuf;
 
 /// Ask the script what may go wrong here and now
@@ -22,15 +25,20 @@ impl Args {
             let package = lead.package(Some(&self.package), None)?;
             let hold = lead.hold(lead.lend(&package)?).await?;
             let run = lead.begin("assess", &package, hold, None)?;
-            let plans = match lead.plans(&run, &[]).await? {
-                Ok(plans) => plans,
-                Err(exit) => return Ok(exit),
-            };
-            let outcome = match lead.too_risky(&package, &plans) {
-                Some(risk) => Outcome::Unverified(risk),
-                None => Outcome::Assessed,
-            };
-            lead.end(&run, outcome).await
+            go(&lead, &run, &package).await
         })
     }
+}
+
+/// From the script's risks to the end, also of a run that goes on.
+pub async fn go(lead: &Lead, run: &Run, package: &Package) -> anyhow::Result<Exit> {
+    let plans = match lead.plans(run, &[]).await? {
+        Ok(plans) => plans,
+        Err(exit) => return Ok(exit),
+    };
+    let outcome = match lead.too_risky(package, &plans) {
+        Some(risk) => Outcome::Unverified(risk),
+        None => Outcome::Assessed,
+    };
+    lead.end(run, outcome).await
 }

@@ -2,19 +2,20 @@
 use super::{Exit, Global, Refused, ending, past, progress::Display, state, ui};
 use crate::{
     gate::{Events, Quota},
-    journal::{Header, Reader},
+    journal::{Header, Reader, Resumption, RunId, RunSummary},
     package::Package,
+    report::text,
     resource::{
-        Failure, Resources,
+        Failure, ResourceId, Resources,
         process::own_executable,
-        run::{Approver, Facts},
+        run::{Approver, Facts, Memory},
     },
     run::{
         Hold, LockError, Phase, Run, Setup,
         life_cycle::{Outcome, Plans},
         restore_point::{self, Point},
     },
-    session::{Engine, Limits},
+    session::{Engine, Limits, Script},
     site::{self, Site},
 };
 use anyhow::Context;
@@ -29,7 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Arguments of every command that leads a run.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Common {
     /// Do not ask before anything changes
     #[arg(short, long)]
@@ -44,6 +45,8 @@ pub struct Lead {
     pub global: Global,
     pub common: Common,
     pub site: Site,
+    /// What somebody says of operations that nobody else can tell, by the numbers of the entries with which they began.
+    pub decisions: BTreeMap<i64, bool>,
     events: Events,
     cancel: CancellationToken,
     display: Display,
@@ -63,7 +66,8 @@ where
         stop_on_signals(cancel.clone())?;
         let events = Events::default();
         let display = Display::start(&events, global.verbose);
-        command(Lead { global: global.clone(), common, site, events, cancel, display }).await
+        let decisions = BTreeMap::new();
+        command(Lead { global: global.clone(), common, site, decisions, events, cancel, display }).await
     });
     // A question that nobody will answer any more still waits for its line.
     runtime.shutdown_background();
@@ -96,7 +100,9 @@ fn stop_on_signals(cancel: CancellationToken) -> anyhow::Result<()> {
 /// Approvals that were given beforehand, else a question on the terminal.
 struct People {
     given: BTreeMap<String, String>,
+    decisions: BTreeMap<i64, bool>,
     display: Display,
+    cancel: CancellationToken,
 }
 
 #[async_trait::async_trait]
@@ -116,10 +122,19 @@ impl Approver for People {
             Err(error) => Err(Failure::unavailable(format!("nobody can be asked: {error}"))),
         }
     }
+
+    async fn decide(&self, number: i64, doubt: &str) -> Option<(bool, String)> {
+        if let Some(done) = self.decisions.get(&number) {
+            return Some((*done, "the operator".to_owned()));
+        }
+        let (display, doubt, moot) = (self.display.clone(), doubt.to_owned(), self.cancel.clone());
+        let asked = tokio::task::spawn_blocking(move || display.decision(&doubt, &moot)).await;
+        asked.ok().flatten().map(|done| (done, "the operator".to_owned()))
+    }
 }
 
 impl Lead {
-    fn journal(&self) -> PathBuf {
+    pub fn journal(&self) -> PathBuf {
         self.site.state.join("journal.db")
     }
 
@@ -157,21 +172,79 @@ impl Lead {
     pub fn package(&self, named: Option<&Path>, point: Option<&Point>) -> anyhow::Result<Package> {
         match (named, point) {
             (Some(path), _) => Ok(Package::open(path)?),
-            (None, Some(point)) => {
-                let kept = state::kept_package(&self.site.state, &point.digest);
-                let package =
-                    Package::open(&kept).with_context(|| format!("open the package that run {} kept", point.run))?;
-                if package.digest == point.digest {
-                    return Ok(package);
-                }
-                let message = format!("the package that run {} kept is not what it was", point.run);
-                let hint = format!("somebody has changed {}: name the package's folder", kept.display());
-                Err(Refused::new(message).hint(hint).into())
-            }
+            (None, Some(point)) => self.kept(&point.digest, point.run),
             (None, None) => Err(Refused::new("no package is named, and there is no restore point that would name one")
                 .hint("name the package's folder")
                 .into()),
         }
+    }
+
+    /// The package that a run was made with.
+    pub fn kept(&self, digest: &str, run: RunId) -> anyhow::Result<Package> {
+        let kept = state::kept_package(&self.site.state, digest);
+        let package = Package::open(&kept).with_context(|| format!("open the package that run {run} kept"))?;
+        if package.digest == digest {
+            return Ok(package);
+        }
+        let message = format!("the package that run {run} kept is not what it was");
+        let hint = format!("somebody has changed {}: name the package's folder", kept.display());
+        Err(Refused::new(message).hint(hint).into())
+    }
+
+    /// Runs that did not come to their end, newest first.
+    pub fn unfinished(&self) -> anyhow::Result<Vec<RunSummary>> {
+        match Reader::find(&self.journal())? {
+            Some(reader) => past::unfinished(&reader, &self.site.state),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What is half-way is no state to begin from.
+    pub fn refuse_unfinished(&self, hold: &Hold) -> anyhow::Result<()> {
+        for run in self.unfinished()? {
+            let at_work = matches!(run.header.command.as_str(), "upgrade" | "prepare" | "rollback");
+            let held: Vec<ResourceId> =
+                run.header.holds.iter().filter_map(|id| ResourceId::try_from(id.clone()).ok()).collect();
+            if let Some(resource) = held.iter().find(|id| at_work && hold.holds(id)) {
+                let number = run.run;
+                let (title, resource) = (past::title(&run), text::resource(&resource.to_string()));
+                let message = format!("run {number} ({title}) did not come to its end, and holds {resource}");
+                let hint = format!(
+                    "`backout resume {number}` goes on with it, `backout rollback --run {number}` gives it up and takes it back"
+                );
+                return Err(Refused::new(message).hint(hint).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What was known of its restore point before a run began.
+    pub fn memory_before(&self, reader: &Reader, run: &RunSummary) -> anyhow::Result<Memory> {
+        let point = run.header.restore_point;
+        if point == 0 {
+            return Ok(Memory::of(run.run));
+        }
+        let mut earlier = reader.since(point)?;
+        let first = earlier.iter().find(|recorded| recorded.run == run.run).map_or(i64::MAX, |first| first.id);
+        earlier.retain(|recorded| recorded.id < first);
+        let points = restore_point::points(&earlier);
+        Ok(points.iter().find(|p| p.run == point).map(Point::memory).unwrap_or_else(|| Memory::of(point)))
+    }
+
+    /// What a replay needs besides the journal: the payloads. All else is recorded.
+    pub fn facts_of_record(&self, package: &Package) -> Facts {
+        Facts { payloads: package.payloads.clone(), ..Facts::default() }
+    }
+
+    /// Nothing more is shown.
+    pub fn quiet(&self) {
+        self.display.finish();
+    }
+
+    /// `--yes`, or a yes on the terminal.
+    pub async fn yes_to(&self, question: &str) -> anyhow::Result<()> {
+        let no = |outcome: Outcome| Refused::new(outcome.ending().message).into();
+        self.confirmed(question).await.map_err(no)
     }
 
     /// Site against package: nothing starts while a right is missing.
@@ -189,11 +262,38 @@ impl Lead {
         })
     }
 
-    /// Begins the run of a script.
-    pub fn begin(&self, command: &str, package: &Package, hold: Hold, point: Option<&Point>) -> anyhow::Result<Run> {
+    pub fn script(&self, package: &Package) -> anyhow::Result<Script> {
         let engine =
             Engine::new(&self.site.state.join("cache"))?.compiling_apart(own_executable(), self.site.limits.compile);
-        let script = engine.load(&package.script).map_err(|e| Refused::new(e.to_string()))?;
+        Ok(engine.load(&package.script).map_err(|e| Refused::new(e.to_string()))?)
+    }
+
+    pub fn facts(&self, package: &Package, from_version: &str) -> anyhow::Result<Facts> {
+        Ok(Facts {
+            package: package.manifest.name.clone(),
+            version: package.manifest.version.to_string(),
+            from_version: from_version.to_owned(),
+            to_version: package.manifest.version.to_string(),
+            settings: self.site.settings(package)?,
+            payloads: package.payloads.clone(),
+        })
+    }
+
+    /// Begins the run of a script.
+    pub fn begin(&self, command: &str, package: &Package, hold: Hold, point: Option<&Point>) -> anyhow::Result<Run> {
+        self.begin_at(command, package, hold, point, None)
+    }
+
+    /// `first_step`: those before it are taken as done.
+    pub fn begin_at(
+        &self,
+        command: &str,
+        package: &Package,
+        hold: Hold,
+        point: Option<&Point>,
+        first_step: Option<&str>,
+    ) -> anyhow::Result<Run> {
+        let script = self.script(package)?;
         let from_version = match point {
             Some(point) => point.from_version.clone(),
             None => self.site.installed_version()?.unwrap_or_default(),
@@ -204,20 +304,15 @@ impl Lead {
             self.site.survey().none_or()?;
             state::keep_package(&self.site.state, package)?;
         }
-        let facts = Facts {
-            package: package.manifest.name.clone(),
-            version: package.manifest.version.to_string(),
-            from_version: from_version.clone(),
-            to_version: package.manifest.version.to_string(),
-            settings: self.site.settings(package)?,
-            payloads: package.payloads.clone(),
-        };
+        let facts = self.facts(package, &from_version)?;
         let header = Header {
             package: facts.package.clone(),
             version: facts.version.clone(),
             digest: package.digest.clone(),
             from_version,
             to_version: facts.to_version.clone(),
+            sections: self.site.sections_of(package, &hold.resources),
+            first_step: first_step.unwrap_or_default().to_owned(),
             ..self.header(command, point)
         };
         let memory = point.map(Point::memory).unwrap_or_default();
@@ -232,6 +327,35 @@ impl Lead {
             events: self.events.clone(),
             cancel: self.cancel.clone(),
         })
+    }
+
+    /// Goes on with a run. `memory`: of its restore point, as it was before the run began.
+    pub fn resume(
+        &self,
+        run: &RunSummary,
+        package: &Package,
+        hold: Hold,
+        memory: Memory,
+        skip: Vec<String>,
+    ) -> anyhow::Result<Run> {
+        let resumption = Resumption {
+            digest: package.digest.clone(),
+            site: self.site.digest.clone(),
+            backout: env!("CARGO_PKG_VERSION").to_owned(),
+            skip,
+        };
+        let setup = Setup {
+            header: run.header.clone(),
+            facts: self.facts(package, &run.header.from_version)?,
+            memory,
+            hold,
+            script: Some(self.script(package)?),
+            limits: Limits::of(&run.header.limits),
+            approver: self.people(),
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        };
+        Ok(Run::resume(&self.site.state, run.run, resumption, setup)?)
     }
 
     /// Begins a run of the host alone.
@@ -274,7 +398,8 @@ impl Lead {
     fn people(&self) -> Arc<dyn Approver> {
         let given = self.common.approve.iter().filter_map(|pair| pair.split_once('='));
         let given = given.map(|(role, name)| (role.to_owned(), name.to_owned())).collect();
-        Arc::new(People { given, display: self.display.clone() })
+        let (decisions, display, cancel) = (self.decisions.clone(), self.display.clone(), self.cancel.clone());
+        Arc::new(People { given, decisions, display, cancel })
     }
 
     /// Plans; a script that cannot even plan changes nothing. `None`: the run has ended.
@@ -295,8 +420,12 @@ impl Lead {
         Some(format!("a risk is too high: {} {}: {}", worst.severity, worst.subject, worst.detail))
     }
 
-    /// Shows the plan and asks. `Err`: nothing shall happen, and the run ends like that.
-    pub async fn agreed(&self, plans: &Plans, question: &str) -> Result<(), Outcome> {
+    /// Shows the plan and asks. `Err`: nothing shall happen, and the run ends like that. Whoever has it gone on with has agreed
+    /// to it already.
+    pub async fn agreed(&self, run: &Run, plans: &Plans, question: &str) -> Result<(), Outcome> {
+        if run.before().is_some_and(|before| before.started) {
+            return Ok(());
+        }
         self.display.plan(plans);
         self.confirmed(question).await
     }

@@ -15,7 +15,9 @@ mod moment;
 mod past;
 mod prepare;
 pub mod progress;
+mod replay;
 mod restore_points;
+mod resume;
 mod rollback;
 mod runs;
 mod shop;
@@ -74,12 +76,14 @@ commands! {
     Prepare(prepare),
     Upgrade(upgrade),
     Rollback(rollback),
+    Resume(resume),
     Verify(verify),
     Commit(commit),
     Unfence(unfence),
     Demo(demo),
     Runs(runs),
     Show(show),
+    Replay(replay),
     RestorePoints(restore_points),
     Completions(completions),
     /// The product of the demo

@@ -1,12 +1,15 @@
 //! Runs that have been, from the journal.
-use super::Global;
+use super::{Global, resume::CAN_GO_ON};
 use crate::{
     journal::{self, Entry, Reader, Recorded, RunId, RunSummary},
-    report::Report,
+    report::{Report, text},
     run::{Locks, life_cycle::Outcome},
     site::Site,
 };
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// A site's state folder, as far as there is one.
 pub struct Past {
@@ -59,6 +62,42 @@ impl Run {
     pub fn millis(&self) -> Option<u64> {
         u64::try_from(self.summary.ended?.saturating_sub(self.summary.started)).ok()
     }
+}
+
+/// `upgrade of acme/shop 2.0.0`
+pub fn title(run: &RunSummary) -> String {
+    let header = &run.header;
+    text::line(format!("{} of {} {}", header.command, header.package, header.version).trim(), 120)
+}
+
+/// Whether a process is at it.
+pub fn goes_on(state: &Path, run: &RunSummary) -> anyhow::Result<bool> {
+    Ok(run.ending.is_none() && Locks::held(state)?.contains(&run.run))
+}
+
+/// Runs of a script that did not come to their end and were not given up, newest first.
+pub fn unfinished(reader: &Reader, state: &Path) -> anyhow::Result<Vec<RunSummary>> {
+    let held = Locks::held(state)?;
+    let runs = reader.runs()?;
+    let open = |run: &RunSummary| match &run.ending {
+        Some(ending) => ending.is_half_way(),
+        None => !held.contains(&run.run),
+    };
+    // Whoever has used its restore point since, or made a newer one, goes on from there.
+    let point = |run: &RunSummary| if run.header.restore_point == 0 { run.run } else { run.header.restore_point };
+    let given_up = |run: &RunSummary| {
+        runs.iter().take_while(|later| later.run > run.run).any(|later| {
+            let refused = later.ending.as_ref().is_some_and(|ending| ending.outcome == "refused");
+            let takes_over = match later.header.command.as_str() {
+                "rollback" | "commit" => point(later) == point(run),
+                "upgrade" | "prepare" => later.header.package == run.header.package,
+                _ => false,
+            };
+            takes_over && !refused
+        })
+    };
+    let scripted = |run: &&RunSummary| CAN_GO_ON.contains(&run.header.command.as_str());
+    Ok(runs.iter().filter(scripted).filter(|run| open(run) && !given_up(run)).cloned().collect())
 }
 
 /// The report of a run, as the journal tells it now. `outcome`: how it ended, which the journal may not have been able to take.

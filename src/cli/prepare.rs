@@ -1,8 +1,8 @@
 use super::{
     Exit, Global,
-    lead::{self, Common},
+    lead::{self, Common, Lead},
 };
-use crate::run::Phase;
+use crate::run::{Phase, Run};
 use std::path::PathBuf;
 
 /// Make a restore point: proven copies and baselines
@@ -21,16 +21,22 @@ impl Args {
         lead::lead(global, self.common, async |lead| {
             let package = lead.package(Some(&self.package), None)?;
             let hold = lead.hold(lead.lend(&package)?).await?;
+            lead.refuse_unfinished(&hold)?;
             let run = lead.begin("prepare", &package, hold, None)?;
-            let plans = match lead.plans(&run, &[Phase::Prepare]).await? {
-                Ok(plans) => plans,
-                Err(exit) => return Ok(exit),
-            };
-            if let Err(refused) = lead.agreed(&plans, "Make the copies?").await {
-                return lead.end(&run, refused).await;
-            }
-            let outcome = run.prepare(&plans).await;
-            lead.end(&run, outcome).await
+            go(&lead, &run).await
         })
     }
+}
+
+/// From the plan to the end, also of a run that goes on.
+pub async fn go(lead: &Lead, run: &Run) -> anyhow::Result<Exit> {
+    let plans = match lead.plans(run, &[Phase::Prepare]).await? {
+        Ok(plans) => plans,
+        Err(exit) => return Ok(exit),
+    };
+    if let Err(refused) = lead.agreed(run, &plans, "Make the copies?").await {
+        return lead.end(run, refused).await;
+    }
+    let outcome = run.prepare(&plans).await;
+    lead.end(run, outcome).await
 }

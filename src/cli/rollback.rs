@@ -1,12 +1,13 @@
 use super::{
     Exit, Global, Refused,
     lead::{self, Common, Lead},
+    resume::{self, GivenUp},
 };
 use crate::{
     journal::RunId,
     report::text,
     run::{
-        Hold, Phase,
+        Hold, Phase, Run,
         life_cycle::{Outcome, Plans},
         restore_point::{self, Point},
     },
@@ -23,6 +24,9 @@ pub struct Args {
     /// The restore point: the number of the run that made it
     #[arg(long, value_name = "RUN")]
     to: Option<RunId>,
+    /// Give up this run, which did not come to its end, and take back what it has done
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["to", "package"])]
+    run: Option<RunId>,
     /// Begin with this step; those before it are taken as done
     #[arg(long, value_name = "STEP")]
     from: Option<String>,
@@ -56,8 +60,14 @@ impl Args {
         Err(refused.into())
     }
 
-    pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
+    pub fn execute(mut self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common.clone(), async |lead| {
+            if let Some(number) = self.run {
+                match resume::give_up(&lead, number).await? {
+                    GivenUp::Ended(exit) => return Ok(exit),
+                    GivenUp::TakeBack(point) => self.to = Some(point),
+                }
+            }
             let package = lead.package(self.package.as_deref(), self.named(&lead.points()?))?;
             let hold = lead.hold(lead.lend(&package)?).await?;
             // What counts is how things are now that nobody else changes them.
@@ -69,39 +79,47 @@ impl Args {
             let point = restore_point::choose(&points, &package.manifest.name, self.to)
                 .map_err(|failure| Refused::new(failure.message))?;
             self.refuse_what_is_gone(&lead, &hold, point)?;
-            let run = lead.begin("rollback", &package, hold, Some(point))?;
-            if let Err(halt) = run.settle(point).await {
-                return lead.end(&run, run.before_anything(halt)).await;
-            }
-            // Whoever names a step may want to do without the copies.
-            if self.from.is_none()
-                && let Err(halt) = run.inspect().await
-            {
-                return lead.end(&run, run.before_anything(halt)).await;
-            }
-            let steps = match run.plan(Phase::Rollback, true).await {
-                Ok(steps) => steps,
-                Err(halt) => return lead.end(&run, run.before_anything(halt)).await,
-            };
-            let skip: Vec<String> = match &self.from {
-                None => Vec::new(),
-                Some(from) => {
-                    let Some(at) = steps.iter().position(|s| s.name == *from) else {
-                        let names: Vec<_> = steps.iter().map(|s| s.name.as_str()).collect();
-                        let why = format!("rollback has no step `{from}`, its steps are: {}", names.join(", "));
-                        return lead.end(&run, Outcome::Refused(why)).await;
-                    };
-                    steps[..at].iter().map(|s| s.name.clone()).collect()
-                }
-            };
-            let plans = Plans { rollback: steps, ..Plans::default() };
-            if let Err(refused) =
-                lead.agreed(&plans, &format!("Go back to the restore point of run {}?", point.run)).await
-            {
-                return lead.end(&run, refused).await;
-            }
-            let outcome = run.roll_back(&plans.rollback, &skip).await;
-            lead.end(&run, outcome).await
+            let run = lead.begin_at("rollback", &package, hold, Some(point), self.from.as_deref())?;
+            go(&lead, &run, point).await
         })
     }
+}
+
+/// From a look at the copies to the end, also of a run that goes on.
+pub async fn go(lead: &Lead, run: &Run, point: &Point) -> anyhow::Result<Exit> {
+    let from = Some(run.header().first_step.as_str()).filter(|step| !step.is_empty());
+    // Of a run that goes on, the interrupted step looks itself.
+    if run.before().is_none_or(|before| !before.started) {
+        if let Err(halt) = run.settle(point).await {
+            return lead.end(run, run.before_anything(halt)).await;
+        }
+        // Whoever names a step may want to do without the copies.
+        if from.is_none()
+            && let Err(halt) = run.inspect().await
+        {
+            return lead.end(run, run.before_anything(halt)).await;
+        }
+    }
+    let steps = match run.plan(Phase::Rollback, true).await {
+        Ok(steps) => steps,
+        Err(halt) => return lead.end(run, run.before_anything(halt)).await,
+    };
+    let skip: Vec<String> = match from {
+        None => Vec::new(),
+        Some(from) => {
+            let Some(at) = steps.iter().position(|s| s.name == from) else {
+                let names: Vec<_> = steps.iter().map(|s| s.name.as_str()).collect();
+                let why = format!("rollback has no step `{from}`, its steps are: {}", names.join(", "));
+                return lead.end(run, Outcome::Refused(why)).await;
+            };
+            steps[..at].iter().map(|s| s.name.clone()).collect()
+        }
+    };
+    let plans = Plans { rollback: steps, ..Plans::default() };
+    if let Err(refused) = lead.agreed(run, &plans, &format!("Go back to the restore point of run {}?", point.run)).await
+    {
+        return lead.end(run, refused).await;
+    }
+    let outcome = run.roll_back(&plans.rollback, &skip).await;
+    lead.end(run, outcome).await
 }

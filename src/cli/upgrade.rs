@@ -1,8 +1,11 @@
 use super::{
     Exit, Global,
-    lead::{self, Common},
+    lead::{self, Common, Lead},
 };
-use crate::run::{Phase, life_cycle::Outcome};
+use crate::{
+    package::Package,
+    run::{Phase, Run, life_cycle::Outcome},
+};
 use std::path::PathBuf;
 
 /// Assess, prepare, upgrade and verify; go back by itself when it fails
@@ -19,22 +22,27 @@ impl Args {
         lead::lead(global, self.common, async |lead| {
             let package = lead.package(Some(&self.package), None)?;
             let hold = lead.hold(lead.lend(&package)?).await?;
+            lead.refuse_unfinished(&hold)?;
             let run = lead.begin("upgrade", &package, hold, None)?;
-            let phases = [Phase::Prepare, Phase::Upgrade, Phase::Verify, Phase::Rollback];
-            let plans = match lead.plans(&run, &phases).await? {
-                Ok(plans) => plans,
-                Err(exit) => return Ok(exit),
-            };
-            if let Some(risk) = lead.too_risky(&package, &plans) {
-                return lead.end(&run, Outcome::Refused(risk)).await;
-            }
-            if let Err(refused) =
-                lead.agreed(&plans, "Start? It can be taken back until you run `backout commit`.").await
-            {
-                return lead.end(&run, refused).await;
-            }
-            let outcome = run.upgrade(&plans).await;
-            lead.end(&run, outcome).await
+            go(&lead, &run, &package).await
         })
     }
+}
+
+/// From the plans to the end, also of a run that goes on.
+pub async fn go(lead: &Lead, run: &Run, package: &Package) -> anyhow::Result<Exit> {
+    let phases = [Phase::Prepare, Phase::Upgrade, Phase::Verify, Phase::Rollback];
+    let plans = match lead.plans(run, &phases).await? {
+        Ok(plans) => plans,
+        Err(exit) => return Ok(exit),
+    };
+    if let Some(risk) = lead.too_risky(package, &plans) {
+        return lead.end(run, Outcome::Refused(risk)).await;
+    }
+    if let Err(refused) = lead.agreed(run, &plans, "Start? It can be taken back until you run `backout commit`.").await
+    {
+        return lead.end(run, refused).await;
+    }
+    let outcome = run.upgrade(&plans).await;
+    lead.end(run, outcome).await
 }

@@ -1,8 +1,8 @@
 use super::{
     Exit, Global,
-    lead::{self, Common},
+    lead::{self, Common, Lead},
 };
-use crate::run::{Phase, restore_point::State};
+use crate::run::{Phase, Run, restore_point::State};
 use std::path::PathBuf;
 
 /// Test the product as it is now
@@ -26,12 +26,17 @@ impl Args {
             let mine = points.iter().rfind(|p| p.package == package.manifest.name && p.state != State::Committed);
             let rolled_back = mine.is_some_and(|p| p.state == State::Restored);
             let run = lead.begin("verify", &package, hold, mine)?;
-            let steps = match run.plan(Phase::Verify, rolled_back).await {
-                Ok(steps) => steps,
-                Err(halt) => return lead.end(&run, run.before_anything(halt)).await,
-            };
-            let outcome = run.verify(&steps, rolled_back).await;
-            lead.end(&run, outcome).await
+            go(&lead, &run, rolled_back).await
         })
     }
+}
+
+/// From the plan to the end, also of a run that goes on.
+pub async fn go(lead: &Lead, run: &Run, rolled_back: bool) -> anyhow::Result<Exit> {
+    let steps = match run.plan(Phase::Verify, rolled_back).await {
+        Ok(steps) => steps,
+        Err(halt) => return lead.end(run, run.before_anything(halt)).await,
+    };
+    let outcome = run.verify(&steps, rolled_back).await;
+    lead.end(run, outcome).await
 }

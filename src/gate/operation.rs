@@ -1,6 +1,6 @@
 use super::class::Class;
 use crate::resource::{CallCtx, Failure, Kind, Right};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
 use std::{future::Future, time::Duration};
 
 /// What a look at the real state says about an operation that was begun.
@@ -38,6 +38,13 @@ pub trait Operation: Serialize + Send + Sync {
         Self::Class::CHANGES
     }
 
+    /// Fields that the host adds to what the script has said; a script that runs again is not held to them.
+    const GIVEN: &'static [&'static str] = &[];
+
+    /// Of an operation that observes: it waits, so its beginning is written down, and it goes on after an interruption with
+    /// the time that is left.
+    const LASTS: bool = false;
+
     /// How long it may take. Neither epochs nor fuel interrupt a host call.
     fn deadline(&self, usual: Duration) -> Duration {
         usual
@@ -53,6 +60,14 @@ pub trait Operation: Serialize + Send + Sync {
         _call: &CallCtx,
     ) -> impl Future<Output = ()> + Send {
         async {}
+    }
+
+    /// What it came to where a person has said that it has happened.
+    fn presumed(&self) -> Result<Self::Output, Failure> {
+        let nothing = Self::Output::deserialize(serde_json::Value::Null);
+        nothing.map_err(|_| {
+            Failure::inconclusive(format!("it is said to have happened; what {} came to is not known", Self::NAME))
+        })
     }
 
     /// Whether it has happened, after a time-out or a crash. Whatever still works for it has been ended before.

@@ -1,7 +1,10 @@
 use crate::failure::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// The version of this format. A journal of another version is refused, never guessed at.
 pub const FORMAT: i64 = 1;
@@ -36,6 +39,12 @@ impl Place {
 pub enum Entry {
     RunStarted(Header),
     RunEnded(Ending),
+    /// It goes on: after it was interrupted, or after it ended half-way.
+    RunResumed(Resumption),
+    /// What was begun is taken back from here on, because of this.
+    TurnedBack {
+        because: String,
+    },
     /// What the script says may go wrong.
     Assessed {
         risks: Vec<Risk>,
@@ -48,12 +57,20 @@ pub enum Entry {
     StepEnded {
         result: Result<(), Failure>,
         millis: u64,
+        /// The script was ended by a limit, of which some depend on the machine.
+        #[serde(default, skip_serializing_if = "is_false")]
+        limit: bool,
     },
     /// Something is about to change, or to be tried. Durable before it begins.
     Intent(Request),
     /// What makes it decidable, durable before its point of no return.
     Evidence {
         data: Value,
+    },
+    /// What a person says of an operation that nobody else could tell: whether it has happened.
+    Decided {
+        done: bool,
+        by: String,
     },
     /// How it ended. Durable before the script learns it.
     Outcome {
@@ -104,6 +121,9 @@ pub struct Request {
     pub resource: String,
     /// resources whose live content this may change
     pub changes: Vec<String>,
+    /// whether anybody but Backout could notice it
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub disturbs: bool,
     /// the operation as data
     pub request: Value,
 }
@@ -129,6 +149,15 @@ pub struct Header {
     pub restore_point: RunId,
     /// resources that the run holds
     pub holds: Vec<String>,
+    /// the resource that each of the package's labels stands for
+    #[serde(default)]
+    pub bound: BTreeMap<String, String>,
+    /// `sha256:…` of each section of the site, by its name (`database.orders`)
+    #[serde(default)]
+    pub sections: BTreeMap<String, String>,
+    /// the step that a rollback begins with, those before it being taken as done; empty: the first
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub first_step: String,
     pub limits: Limits,
 }
 
@@ -150,6 +179,30 @@ pub struct Limits {
     pub journal_bytes: u64,
     /// of all steps of a phase together
     pub journal_bytes_of_phase: u64,
+}
+
+impl Ending {
+    /// Whether there is something left to go on with, or to take back.
+    pub fn is_half_way(&self) -> bool {
+        matches!(self.outcome.as_str(), "stopped" | "in-doubt")
+    }
+}
+
+/// With what a run goes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resumption {
+    /// `sha256:…` of the package, which may be another one than before if that makes no difference so far
+    pub digest: String,
+    /// `sha256:…` of the site file as it is now
+    pub site: String,
+    pub backout: String,
+    /// Steps (`rollback/restore`) that are taken as done without being run, as somebody has said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

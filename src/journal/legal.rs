@@ -10,6 +10,8 @@ use std::collections::HashMap;
 enum State {
     New,
     Open,
+    /// A run that ended half-way, and may go on.
+    Halted,
     Closed,
 }
 
@@ -25,6 +27,9 @@ enum Event {
     Begins,
     GoesOn,
     Ends,
+    /// Ends, and may be taken up again.
+    Halts,
+    TakenUp,
     /// Begins and ends in one entry.
     Happens,
 }
@@ -35,6 +40,9 @@ fn next(state: State, event: Event) -> Option<State> {
         (State::New, Event::Happens) => Some(State::Closed),
         (State::Open, Event::GoesOn) => Some(State::Open),
         (State::Open, Event::Ends) => Some(State::Closed),
+        (State::Open, Event::Halts) => Some(State::Halted),
+        // One that was interrupted has written no end.
+        (State::Open | State::Halted, Event::TakenUp) => Some(State::Open),
         _ => None,
     }
 }
@@ -42,18 +50,20 @@ fn next(state: State, event: Event) -> Option<State> {
 fn reading(entry: &Entry) -> (Subject, Event) {
     match entry {
         Entry::RunStarted(_) => (Subject::Run, Event::Begins),
+        Entry::RunEnded(ending) if ending.is_half_way() => (Subject::Run, Event::Halts),
         Entry::RunEnded(_) => (Subject::Run, Event::Ends),
+        Entry::RunResumed(_) => (Subject::Run, Event::TakenUp),
         Entry::Assessed { .. }
         | Entry::Planned { .. }
-        | Entry::Denied { .. }
+        | Entry::TurnedBack { .. }
         | Entry::Printed { .. }
         | Entry::Said { .. } => (Subject::Run, Event::GoesOn),
         Entry::StepStarted => (Subject::Step, Event::Begins),
         Entry::StepEnded { .. } => (Subject::Step, Event::Ends),
         Entry::Intent(_) => (Subject::Operation, Event::Begins),
-        Entry::Evidence { .. } => (Subject::Operation, Event::GoesOn),
+        Entry::Evidence { .. } | Entry::Decided { .. } => (Subject::Operation, Event::GoesOn),
         Entry::Outcome { .. } => (Subject::Operation, Event::Ends),
-        Entry::Observed { .. } => (Subject::Operation, Event::Happens),
+        Entry::Observed { .. } | Entry::Denied { .. } => (Subject::Operation, Event::Happens),
     }
 }
 
@@ -121,6 +131,7 @@ mod tests {
             label: String::new(),
             resource: "run:run".into(),
             changes: vec![],
+            disturbs: false,
             request: serde_json::Value::Null,
         }
     }
@@ -129,7 +140,7 @@ mod tests {
     fn only_the_lawful_order_is_admitted() {
         let place = Place::new("upgrade", false, "install", 1);
         let start = Entry::RunStarted(Header::default());
-        let ended = || Entry::StepEnded { result: Ok(()), millis: 1 };
+        let ended = || Entry::StepEnded { result: Ok(()), millis: 1, limit: false };
         let outcome = || Entry::Outcome { result: Ok(serde_json::Value::Null), millis: 1 };
         let intent = || Entry::Intent(request());
         let mut history = History::default();

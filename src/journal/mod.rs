@@ -10,7 +10,9 @@ mod legal;
 mod reader;
 mod writer;
 
-pub use entry::{Ending, Entry, FORMAT, Header, Level, Limits, Place, Recorded, Request, Risk, RunId, Step};
+pub use entry::{
+    Ending, Entry, FORMAT, Header, Level, Limits, Place, Recorded, Request, Resumption, Risk, RunId, Step,
+};
 pub use error::Error;
-pub use reader::{Reader, RunSummary};
-pub use writer::Journal;
+pub use reader::{Entries, Reader, RunSummary};
+pub use writer::{Journal, Listener};

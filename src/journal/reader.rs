@@ -4,7 +4,10 @@ use super::{
     file::{self, MARKED},
 };
 use rusqlite::{Connection, Row, params};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
 
 /// A run in one line.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -37,7 +40,7 @@ impl Reader {
     /// Newest first.
     pub fn runs(&self) -> Result<Vec<RunSummary>, Error> {
         let mut runs: Vec<RunSummary> = Vec::new();
-        for r in self.select(&format!("{MARKED} AND kind IN ('run-started', 'run-ended') ORDER BY id"), &[])? {
+        for r in self.select(&format!("{MARKED} AND kind IN ('run-started', 'run-ended', 'run-resumed') ORDER BY id"), &[])? {
             match r.entry {
                 Entry::RunStarted(header) => {
                     runs.push(RunSummary { run: r.run, started: r.at, ended: None, header, ending: None });
@@ -46,6 +49,11 @@ impl Reader {
                     if let Some(run) = runs.iter_mut().find(|s| s.run == r.run) {
                         run.ending = Some(ending);
                         run.ended = Some(r.at);
+                    }
+                }
+                Entry::RunResumed(_) => {
+                    if let Some(run) = runs.iter_mut().find(|s| s.run == r.run) {
+                        (run.ending, run.ended) = (None, None);
                     }
                 }
                 _ => {}
@@ -68,6 +76,12 @@ impl Reader {
     pub fn since(&self, run: RunId) -> Result<Vec<Recorded>, Error> {
         let first = format!("SELECT min(id) FROM entry WHERE {MARKED} AND kind = 'run-started' AND run >= ?1");
         self.select(&format!("run >= ?1 AND id >= coalesce(({first}), 0) ORDER BY id"), &[&(run as i64)])
+    }
+
+    /// Everything of one run from an entry on, in order, a page at a time: a long run need not fit into memory.
+    pub fn stream(self, run: RunId, from: i64) -> Entries {
+        let mut pages = Pages { reader: self, run, next: from, page: VecDeque::new(), over: false };
+        Box::new(std::iter::from_fn(move || pages.next()))
     }
 
     /// How long a step took in earlier runs in which it succeeded, in milliseconds, newest first.
@@ -100,6 +114,38 @@ impl Reader {
 pub fn of_run() -> String {
     let first = format!("SELECT min(id) FROM entry WHERE {MARKED} AND kind = 'run-started' AND run = ?1");
     format!("run = ?1 AND id >= coalesce(({first}), 0) ORDER BY id")
+}
+
+/// Entries in the order of the journal, as they are asked for.
+pub type Entries = Box<dyn Iterator<Item = Result<Recorded, Error>> + Send>;
+
+/// Entries that are read at once.
+const PAGE: usize = 256;
+
+struct Pages {
+    reader: Reader,
+    run: RunId,
+    next: i64,
+    page: VecDeque<Recorded>,
+    over: bool,
+}
+
+impl Pages {
+    fn next(&mut self) -> Option<Result<Recorded, Error>> {
+        if self.page.is_empty() && !self.over {
+            let tail = format!("id >= ?2 AND {} LIMIT {PAGE}", of_run());
+            match self.reader.select(&tail, &[&(self.run as i64), &self.next]) {
+                Ok(page) => self.page = page.into(),
+                Err(error) => {
+                    self.over = true;
+                    return Some(Err(error));
+                }
+            }
+            self.over = self.page.len() < PAGE;
+            self.next = self.page.back().map_or(self.next, |last| last.id.saturating_add(1));
+        }
+        self.page.pop_front().map(Ok)
+    }
 }
 
 pub fn select(

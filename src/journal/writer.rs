@@ -1,11 +1,12 @@
 use super::{
     chain::{self, Columns, Hash},
-    entry::{Entry, Header, Place, Recorded, RunId},
+    entry::{Entry, Header, Place, Recorded, Resumption, RunId},
     error::{Error, told},
     file,
     legal::History,
-    reader,
+    reader::{self, Reader},
 };
+use crate::crash;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::{
     path::{Path, PathBuf},
@@ -52,27 +53,53 @@ pub struct Journal {
 impl Journal {
     /// Opens or makes the file, and begins a run: its number is the next free one, its header is on disk on return.
     pub fn begin(path: &Path, header: Header, listener: Listener) -> Result<(Self, RunId), Error> {
-        let mut db = file::open(path)?;
-        let file = path.to_owned();
         let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
-        let mut history = History::default();
-        let place = Place::new("", false, "", 0);
+        let mut db = file::open(path)?;
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
         let run = next_run(&tx).map_err(sqlite)?.ok_or_else(|| Error::Illegal("another run".into()))?;
-        let mut started = Recorded::now(run, &place, 0, Entry::RunStarted(header));
-        history.admit(run, &place, 0, &started.entry)?;
-        insert(&tx, std::slice::from_mut(&mut started)).map_err(sqlite)?;
+        let mut history = History::default();
+        let started = first(&tx, run, Entry::RunStarted(header), &mut history, path)?;
         tx.commit().map_err(sqlite)?;
         listener(&started);
-        let began = started.at;
+        Ok((Self::serve(db, path, run, history, listener, started.at)?, run))
+    }
+
+    /// Goes on with a run that has not come to its end.
+    pub fn resume(path: &Path, run: RunId, resumption: Resumption, listener: Listener) -> Result<Self, Error> {
+        let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
+        let mut db = file::open(path)?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+        let mut history = History::default();
+        let mut began = None;
+        for recorded in Reader::open(path)?.stream(run, 0) {
+            let recorded = recorded?;
+            history.admit(run, &recorded.place, recorded.seq, &recorded.entry)?;
+            began = began.or(Some(recorded.at));
+        }
+        let began = began.ok_or(Error::NoRun(run))?;
+        let resumed = first(&tx, run, Entry::RunResumed(resumption), &mut history, path)?;
+        tx.commit().map_err(sqlite)?;
+        listener(&resumed);
+        Self::serve(db, path, run, history, listener, began)
+    }
+
+    fn serve(
+        db: Connection,
+        path: &Path,
+        run: RunId,
+        history: History,
+        listener: Listener,
+        began: i64,
+    ) -> Result<Self, Error> {
         let (queue, inbox) = mpsc::channel();
         let pace = Arc::new(AtomicU64::new(u64::MAX));
         let last = Last { pace: pace.clone(), ..Last::default() };
+        let file = path.to_owned();
         let thread = thread::Builder::new()
             .name("journal".into())
             .spawn(move || Writer { db, path: file, run, history, notes: Vec::new(), listener, last }.serve(&inbox))
             .map_err(|_| Error::Closed)?;
-        Ok((Self { path: path.to_owned(), began, queue, pace, thread: Some(thread) }, run))
+        Ok(Self { path: path.to_owned(), began, queue, pace, thread: Some(thread) })
     }
 
     /// Returns when the entry is on disk, with the moment that stands in it.
@@ -120,17 +147,19 @@ impl Journal {
         done.await.map_err(|_| Error::Closed)?
     }
 
-    /// What an operation wrote down before its point of no return.
-    pub fn evidence(&self, run: RunId, place: &Place, seq: u32) -> Result<Vec<serde_json::Value>, Error> {
-        let entries = super::Reader::open(&self.path)?.entries(run)?;
-        Ok(entries
-            .into_iter()
-            .filter(|r| r.place == *place && r.seq == seq)
-            .filter_map(|r| match r.entry {
-                Entry::Evidence { data } => Some(data),
-                _ => None,
-            })
-            .collect())
+    /// The number of the entry with which an operation began, and what it wrote down before its point of no return.
+    pub fn begun(&self, run: RunId, place: &Place, seq: u32) -> Result<(i64, Vec<serde_json::Value>), Error> {
+        let (mut number, mut evidence) = (0, Vec::new());
+        for recorded in Reader::open(&self.path)?.stream(run, 0) {
+            let recorded = recorded?;
+            match recorded.entry {
+                _ if recorded.place != *place || recorded.seq != seq => {}
+                Entry::Intent(_) => number = recorded.id,
+                Entry::Evidence { data } => evidence.push(data),
+                _ => {}
+            }
+        }
+        Ok((number, evidence))
     }
 
     pub fn path(&self) -> &Path {
@@ -158,16 +187,29 @@ impl Drop for Journal {
     }
 }
 
+/// The entry with which a process takes up a run.
+fn first(db: &Connection, run: RunId, entry: Entry, history: &mut History, path: &Path) -> Result<Recorded, Error> {
+    let place = Place::new("", false, "", 0);
+    let mut recorded = Recorded::now(run, &place, 0, entry);
+    history.admit(run, &place, 0, &recorded.entry)?;
+    let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
+    insert(db, std::slice::from_mut(&mut recorded)).map_err(sqlite)?;
+    Ok(recorded)
+}
+
 pub fn kind(entry: &Entry) -> &'static str {
     match entry {
         Entry::RunStarted(_) => "run-started",
         Entry::RunEnded(_) => "run-ended",
+        Entry::RunResumed(_) => "run-resumed",
+        Entry::TurnedBack { .. } => "turned-back",
         Entry::Assessed { .. } => "assessed",
         Entry::Planned { .. } => "planned",
         Entry::StepStarted => "step-started",
         Entry::StepEnded { .. } => "step-ended",
         Entry::Intent(_) => "intent",
         Entry::Evidence { .. } => "evidence",
+        Entry::Decided { .. } => "decided",
         Entry::Outcome { .. } => "outcome",
         Entry::Observed { .. } => "observed",
         Entry::Denied { .. } => "denied",
@@ -403,5 +445,8 @@ fn insert_all(db: &mut Connection, entries: &mut [Recorded]) -> rusqlite::Result
     }
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     insert(&tx, entries)?;
-    tx.commit()
+    crash::point();
+    tx.commit()?;
+    crash::point();
+    Ok(())
 }

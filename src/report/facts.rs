@@ -103,6 +103,8 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Deed {
     pub at: Timestamp,
+    /// of the journal's entry with which it began
+    pub number: i64,
     #[serde(flatten)]
     pub place: Place,
     pub operation: String,

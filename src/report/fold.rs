@@ -28,6 +28,7 @@ fn millis(from: i64, until: i64) -> u64 {
 struct Open {
     request: Request,
     at: i64,
+    number: i64,
 }
 
 #[derive(Default)]
@@ -100,10 +101,24 @@ impl Fold {
         }
         match &r.entry {
             Entry::RunEnded(ending) if own => self.ending = Some(ending.clone()),
+            Entry::RunResumed(resumption) if own => {
+                self.ending = None;
+                let without = resumption.skip.iter().map(|step| format!(", without {step}")).collect::<String>();
+                self.said.push(line(r, "info", &format!("goes on{without}")));
+            }
+            Entry::TurnedBack { because } if own => {
+                self.said.push(line(r, "warn", &format!("rolling back, because {because}")));
+            }
+            Entry::Decided { done, by } if own => {
+                let what = if *done { "has happened" } else { "has not happened" };
+                let operation = self.open.get(&(r.run, r.place.clone(), r.seq)).map(|o| o.request.operation.clone());
+                let text = format!("{by} says that {} {what}", operation.unwrap_or_default());
+                self.said.push(line(r, "warn", &text));
+            }
             Entry::Assessed { risks } if own => self.risks.clone_from(risks),
             Entry::Planned { steps } if own => self.planned(&r.place, steps),
             Entry::StepStarted if own => self.step_started(r),
-            Entry::StepEnded { result, millis } => {
+            Entry::StepEnded { result, millis, .. } => {
                 self.clock.step_ended(r);
                 if own {
                     self.step_ended(r, result.as_ref().err(), *millis);
@@ -129,28 +144,43 @@ impl Fold {
                 self.said.push(line(r, level, text));
             }
             Entry::Intent(request) => {
-                self.standings.begun(request);
-                self.open.insert((r.run, r.place.clone(), r.seq), Open { request: request.clone(), at: r.at });
+                if request.class != "observe" {
+                    self.standings.begun(request);
+                }
+                let open = Open { request: request.clone(), at: r.at, number: r.id };
+                self.open.insert((r.run, r.place.clone(), r.seq), open);
             }
             Entry::Outcome { result, millis } => {
-                if let Some(open) = self.open.remove(&(r.run, r.place.clone(), r.seq)) {
+                let open = self.open.remove(&(r.run, r.place.clone(), r.seq));
+                if let Some(looked) = open.as_ref().filter(|open| open.request.class == "observe") {
+                    self.observed(r, &looked.request, result, *millis, whose);
+                } else if let Some(open) = open {
                     self.clock.changed(r, &open.request.operation, &open.request.resource, open.at, result.is_ok());
                     self.standings.ended(&open.request, result.is_ok());
                     self.outcome(r, open.at, &open.request, result, *millis, whose);
                     if own {
-                        let deed = deed(r, open.at, &open.request, Some(*millis), result.as_ref().err());
+                        let deed = deed(r, &open, Some(*millis), result.as_ref().err());
                         self.deed(&r.place, deed);
                     }
                 }
             }
-            Entry::Observed { request, result, millis } => {
-                if request.operation == "probe.until" {
-                    self.clock.asked(r, result);
-                }
-                self.outcome(r, r.at.saturating_sub_unsigned(*millis), request, result, *millis, whose);
-            }
+            Entry::Observed { request, result, millis } => self.observed(r, request, result, *millis, whose),
             _ => {}
         }
+    }
+
+    fn observed(
+        &mut self,
+        r: &Recorded,
+        request: &Request,
+        result: &Result<Value, Failure>,
+        millis: u64,
+        whose: Whose,
+    ) {
+        if request.operation == "probe.until" {
+            self.clock.asked(r, result);
+        }
+        self.outcome(r, r.at.saturating_sub_unsigned(millis), request, result, millis, whose);
     }
 
     /// What is told by its outcome, whatever its class.
@@ -196,7 +226,8 @@ impl Fold {
             operation if is_check(operation) => self.check(r, request, result, millis),
             _ if request.class == "observe" => {
                 if let (Err(failure), Some(attempt)) = (result, self.attempt(&r.place)) {
-                    let deed = deed(r, began, request, Some(millis), Some(failure));
+                    let open = Open { request: request.clone(), at: began, number: r.id };
+                    let deed = deed(r, &open, Some(millis), Some(failure));
                     attempt.failed_looks.push(deed);
                 }
             }
@@ -338,13 +369,13 @@ impl Fold {
 
     fn report(mut self) -> Report {
         let unfinished = std::mem::take(&mut self.open).into_iter().filter(|((run, ..), _)| *run == self.run);
-        let mut unfinished: Vec<_> = unfinished.collect();
+        let mut unfinished: Vec<_> = unfinished.filter(|(_, open)| open.request.class != "observe").collect();
         unfinished.sort_by_key(|(_, open)| open.at);
         for ((run, place, seq), open) in unfinished {
             self.standings.ended(&open.request, false);
             let entry = Entry::StepStarted;
             let recorded = Recorded { id: 0, run, at: open.at, place: place.clone(), seq, entry };
-            let deed = deed(&recorded, open.at, &open.request, None, None);
+            let deed = deed(&recorded, &open, None, None);
             self.deed(&place, deed.clone());
             self.unclear.push(deed);
         }
@@ -423,9 +454,11 @@ fn line(r: &Recorded, level: &str, text: &str) -> Line {
     Line { at: moment(r.at), place: r.place.clone(), level: level.to_owned(), text: text.to_owned() }
 }
 
-fn deed(r: &Recorded, began: i64, request: &Request, millis: Option<u64>, failure: Option<&Failure>) -> Deed {
+fn deed(r: &Recorded, begun: &Open, millis: Option<u64>, failure: Option<&Failure>) -> Deed {
+    let request = &begun.request;
     Deed {
-        at: moment(began),
+        at: moment(begun.at),
+        number: begun.number,
         place: r.place.clone(),
         operation: request.operation.clone(),
         class: request.class.clone(),

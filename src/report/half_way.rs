@@ -139,6 +139,19 @@ fn next(report: &Report) -> Vec<Todo> {
         Some(ending) if ending.message.ends_with(": cancelled") => {}
         Some(ending) => todo(format!("remove the cause: {}", text::line(&ending.message, 600)), None),
     }
+    let number = report.run;
+    if matches!(report.header.command.as_str(), "upgrade" | "prepare" | "rollback") {
+        let doubts: Vec<String> =
+            report.unclear.iter().map(|deed| format!("--decide {}=done|not-done", deed.number)).collect();
+        let in_doubt = report.outcome() == Some("in-doubt") && !doubts.is_empty();
+        let command = match in_doubt {
+            true => format!("backout resume {number} {}", doubts.join(" ")),
+            false => format!("backout resume {number}"),
+        };
+        let what =
+            if report.header.command == "rollback" { "go on with the rollback" } else { "go on where it stopped" };
+        todo(format!("{what}; what is done is not done again"), Some(&command));
+    }
     if report.copies.iter().any(|c| c.changed && !c.freed && !c.restored)
         || report.touched() && !report.copies.is_empty()
     {

@@ -10,7 +10,7 @@ pub mod room;
 mod verdict;
 
 pub use crate::failure::{Failure, FailureKind};
-pub use call::{CallCtx, Progress, Witness};
+pub use call::{CallCtx, Earlier, Progress, Witness};
 pub use rights::{Right, Rights};
 pub use verdict::{Area, Reading, Ruling, Verdict};
 
@@ -95,7 +95,19 @@ macro_rules! kinds { ($($name:ident: $ty:ident,)*) => {
     $(pub mod $name; pub use $name::$ty;)*
     /// Everything that is lent to a run.
     #[derive(Default)]
-    pub struct Resources { $(pub $name: Lent<$ty>,)* }
+    pub struct Resources {
+        $(pub $name: Lent<$ty>,)*
+        /// Labels of what was lent to a run that is only replayed.
+        pub told: BTreeMap<String, ResourceId>,
+    }
+    impl Resources {
+        /// What each label stands for.
+        pub fn labels(&self) -> BTreeMap<String, ResourceId> {
+            let mut labels = self.told.clone();
+            $(labels.extend(self.$name.0.iter().map(|(label, lend)| (label.clone(), lend.id.clone())));)*
+            labels
+        }
+    }
     $(impl AsRef<Lent<$ty>> for Resources { fn as_ref(&self) -> &Lent<$ty> { &self.$name } })*
     /// The words of the site file, in the order in which people think of them.
     pub const KINDS: &[&str] = &[$(<$ty as Kind>::NAME),*];

@@ -90,6 +90,10 @@ impl Run {
 
     /// Prepare, upgrade, verify; and back when one of the latter two fails.
     pub async fn upgrade(&self, plans: &Plans) -> Outcome {
+        // What has been decided stays decided, whatever a step would come to now.
+        if let Some(because) = self.before().and_then(|before| before.turned_back.clone()) {
+            return self.take_back(because).await;
+        }
         let prepared = self.prepare(plans).await;
         if prepared != Outcome::Prepared {
             return prepared;
@@ -103,9 +107,13 @@ impl Run {
             Err(halt @ Halt::Stopped { .. }) => return self.before_anything(halt),
             Err(halt) => halt.to_string(),
         };
-        if let Err(error) = self.say(Level::Warn, format!("rolling back, because {because}")).await {
+        if let Err(error) = self.turn_back(&because).await {
             return Outcome::Stopped(error.to_string());
         }
+        self.take_back(because).await
+    }
+
+    async fn take_back(&self, because: String) -> Outcome {
         match self.back(&[], &[]).await {
             Ok(()) => Outcome::TurnedBack(because),
             Err(outcome) => outcome,
@@ -220,7 +228,7 @@ impl Run {
             match found {
                 Ok(Exchange::Done { .. } | Exchange::NotDone) => {}
                 Ok(Exchange::Unclear(look)) => {
-                    let stop = Stop::InDoubt { operation: "backup.restore".into(), label, look };
+                    let stop = Stop::InDoubt { operation: "backup.restore".into(), label, number: 0, look };
                     return Err(Halt::Stopped { step: step(), stop });
                 }
                 Err(crate::gate::Error::Answer(failure)) => return Err(Halt::Failed { step: step(), failure }),

@@ -1,19 +1,22 @@
 //! Leads a run along the line: assesses, plans, runs the steps of each phase, turns back when it fails.
+mod before;
 mod fences;
 mod graph;
 mod hold;
 pub mod life_cycle;
 mod locks;
 mod phase;
+pub mod replay;
 pub mod restore_point;
 
+pub use before::{Before, Came};
 pub use hold::Hold;
 pub use locks::{Error as LockError, Locks};
 pub use phase::{Halt, Phase};
 
 use crate::{
-    gate::{Event, Events, Gate},
-    journal::{self, Ending, Entry, Header, Journal, Level, Place, Reader, RunId},
+    gate::{Event, Events, Gate, Written},
+    journal::{self, Ending, Entry, Header, Journal, Level, Place, Reader, Resumption, RunId},
     resource::{
         Access, Lend, ResourceId, Resources, Rights,
         run::{Approver, Facts, Memory, Mutator, Observer, RUN, RestorePoint},
@@ -24,10 +27,7 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -73,7 +73,11 @@ struct Inner {
     /// Each plan is a call of its own, with operations of its own.
     plans: AtomicU32,
     /// Bytes that the script's calls have added to the journal, by phase, and by whether it follows a rollback.
-    written: Mutex<BTreeMap<(String, bool), Arc<AtomicU64>>>,
+    written: Mutex<BTreeMap<(String, bool), Written>>,
+    /// Of a run that goes on.
+    before: Option<Before>,
+    /// What the host does by itself, by phase: how often.
+    hosts: Mutex<BTreeMap<String, u32>>,
     /// Databases that were shut when it began.
     shut: BTreeSet<ResourceId>,
     _locks: Locks,
@@ -82,17 +86,29 @@ struct Inner {
 impl Run {
     /// Writes the header. Nothing of the product has been touched yet.
     pub fn begin(state: &Path, mut setup: Setup) -> Result<Self, Error> {
-        let Hold { mut resources, mut locks, shut } = setup.hold;
-        setup.header.holds = hold::ids(&resources).iter().map(ToString::to_string).collect();
-        let events = setup.events.clone();
-        let listener =
-            Arc::new(move |recorded: &journal::Recorded| events.send(Event::Recorded(Box::new(recorded.clone()))));
+        setup.header.holds = hold::ids(&setup.hold.resources).iter().map(ToString::to_string).collect();
+        setup.header.bound =
+            setup.hold.resources.labels().into_iter().map(|(label, id)| (label, id.to_string())).collect();
         setup.header.limits = setup.limits.recorded();
-        let (journal, id) = Journal::begin(&state.join("journal.db"), setup.header.clone(), listener)?;
-        locks.name(id).map_err(|source| Error::State { path: state.display().to_string(), source })?;
+        let (journal, id) = Journal::begin(&state.join("journal.db"), setup.header.clone(), listener(&setup.events))?;
         if setup.memory.restore_point.run == 0 {
             setup.memory.restore_point = RestorePoint::of(id);
         }
+        Self::start(state, setup, journal, id, None)
+    }
+
+    /// Goes on with a run; header and limits are those that it began with, `memory` that of its restore point before it began.
+    pub fn resume(state: &Path, id: RunId, resumption: Resumption, mut setup: Setup) -> Result<Self, Error> {
+        let path = state.join("journal.db");
+        let journal = Journal::resume(&path, id, resumption, listener(&setup.events))?;
+        let before = Before::read(&path, id, &setup.memory)?;
+        setup.memory = before.memory.clone();
+        Self::start(state, setup, journal, id, Some(before))
+    }
+
+    fn start(state: &Path, setup: Setup, journal: Journal, id: RunId, before: Option<Before>) -> Result<Self, Error> {
+        let Hold { mut resources, mut locks, shut } = setup.hold;
+        locks.name(id).map_err(|source| Error::State { path: state.display().to_string(), source })?;
         let memory = Arc::new(Mutex::new(setup.memory));
         let observer = Observer { facts: setup.facts, memory: memory.clone(), approver: setup.approver };
         let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
@@ -111,6 +127,8 @@ impl Run {
             cancel: setup.cancel,
             plans: AtomicU32::new(0),
             written: Mutex::default(),
+            before,
+            hosts: Mutex::default(),
             shut,
             _locks: locks,
         })))
@@ -128,14 +146,21 @@ impl Run {
     pub fn memory(&self) -> MutexGuard<'_, Memory> {
         self.0.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+    /// What the journal holds of a run that goes on.
+    pub fn before(&self) -> Option<&Before> {
+        self.0.before.as_ref()
+    }
     pub fn cancelled(&self) -> bool {
         self.0.cancel.is_cancelled()
     }
 
     /// The gate for what the host does by itself, outside any step.
     pub fn host_gate(&self, phase: &str) -> Gate {
+        let mut hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = hosts.entry(phase.to_owned()).or_insert(self.0.before.as_ref().map_or(0, |b| b.times(phase)));
+        *times += 1;
         // What the host does to end a run cleanly is not cancelled with it.
-        self.gate(Place::new(phase, false, "", 1), CancellationToken::new())
+        self.gate(Place::new(phase, false, "", *times), CancellationToken::new())
     }
 
     fn gate(&self, place: Place, cancel: CancellationToken) -> Gate {
@@ -143,16 +168,20 @@ impl Run {
     }
 
     /// `started` in milliseconds since 1970-01-01 UTC.
-    fn work(&self, place: Place, started: i64) -> Work {
+    fn work(&self, place: Place, started: i64) -> Result<Work, journal::Error> {
+        let past = self.0.before.as_ref().map(|before| before.past(&place)).transpose()?.flatten();
         let seed = seed(self.0.header.seed, &place);
         let mut gate = self.gate(place, self.0.cancel.clone());
+        if let Some(past) = past {
+            gate = gate.going_on(Arc::new(past));
+        }
         gate.quota = self.0.limits.quota;
         let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
-        gate.written_in_phase = written.entry((gate.place.phase.clone(), gate.place.rolled_back)).or_default().clone();
+        gate.written = written.entry((gate.place.phase.clone(), gate.place.rolled_back)).or_default().beside();
         drop(written);
         gate.until = Some(std::time::Instant::now() + gate.quota.wall);
         let started = Duration::from_millis(u64::try_from(started).unwrap_or(0));
-        Work { gate, resources: self.0.resources.clone(), limits: self.0.limits, seed, started }
+        Ok(Work { gate, resources: self.0.resources.clone(), limits: self.0.limits, seed, started })
     }
 
     fn reader(&self) -> Result<Reader, journal::Error> {
@@ -165,11 +194,23 @@ impl Run {
         self.0.journal.append(self.0.id, &place, 0, Entry::Said { level, text: text.into() }).await.map(drop)
     }
 
+    /// From here on the run takes back what it has done.
+    async fn turn_back(&self, because: &str) -> Result<(), journal::Error> {
+        let place = Place::new("", false, "", 0);
+        let entry = Entry::TurnedBack { because: because.to_owned() };
+        self.0.journal.append(self.0.id, &place, 0, entry).await.map(drop)
+    }
+
     /// The last entry; all of the run is on disk when it returns.
     pub async fn end(&self, ending: &Ending) -> Result<(), journal::Error> {
         let place = Place::new("", false, "", 0);
         self.0.journal.append(self.0.id, &place, 0, Entry::RunEnded(ending.clone())).await.map(drop)
     }
+}
+
+fn listener(events: &Events) -> journal::Listener {
+    let events = events.clone();
+    Arc::new(move |recorded: &journal::Recorded| events.send(Event::Recorded(Box::new(recorded.clone()))))
 }
 
 /// Steps that run at once, or again, would otherwise draw the same numbers, and give two things one name.

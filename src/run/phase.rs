@@ -1,11 +1,11 @@
 //! One phase: the script's plan, and its steps, as many at once as their order allows.
-use super::{Run, graph};
+use super::{Came, Run, graph};
 use crate::{
     capability::types,
     gate::Stop,
     journal::{self, Entry, Place, Recorded},
     resource::{Failure, FailureKind},
-    session::{Ended, Script, Severity},
+    session::{Ended, Script, Severity, Work},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +30,10 @@ impl Phase {
             Self::Verify => "verify",
         }
     }
-    fn wit(self) -> types::Phase {
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Prepare, Self::Upgrade, Self::Rollback, Self::Verify].into_iter().find(|phase| phase.as_str() == name)
+    }
+    pub(super) fn wit(self) -> types::Phase {
         match self {
             Self::Prepare => types::Phase::Prepare,
             Self::Upgrade => types::Phase::Upgrade,
@@ -55,26 +58,16 @@ const MAX_TEXT: usize = 4_000;
 
 impl Run {
     pub async fn assess(&self) -> Result<Vec<journal::Risk>, Halt> {
+        if let Some(risks) = self.before().and_then(|before| before.assessed.clone()) {
+            return Ok(risks);
+        }
         let place = Place::new("assess", false, "", 1);
-        let answer = self.script()?.assess(self.work(place.clone(), self.0.journal.began())).await;
+        let answer = self.script()?.assess(self.work_at(&place, self.0.journal.began())?).await;
         let risks = self.answered(&place, answer)?;
         if risks.len() > 100 {
             return Err(self.failed(&place, Failure::invalid(format!("{} risks, the limit is 100", risks.len()))));
         }
-        let risks: Vec<journal::Risk> = risks
-            .into_iter()
-            .map(|risk| journal::Risk {
-                severity: match risk.severity {
-                    Severity::Low => "low",
-                    Severity::Medium => "medium",
-                    Severity::High => "high",
-                    Severity::Blocker => "blocker",
-                }
-                .to_owned(),
-                subject: cut(&risk.subject, 64),
-                detail: cut(&risk.detail, MAX_TEXT),
-            })
-            .collect();
+        let risks = self::risks(risks);
         self.append(&place, Entry::Assessed { risks: risks.clone() }).await?;
         Ok(risks)
     }
@@ -84,7 +77,10 @@ impl Run {
         let place = Place::new(phase.as_str(), rolled_back, "", 1);
         let attempt = self.0.plans.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let place = Place { attempt, ..place };
-        let answer = self.script()?.plan(self.work(place.clone(), self.0.journal.began()), phase.wit()).await;
+        if let Some(steps) = self.before().and_then(|before| before.planned(&place)) {
+            return Ok(steps.clone());
+        }
+        let answer = self.script()?.plan(self.work_at(&place, self.0.journal.began())?, phase.wit()).await;
         let steps = self.answered(&place, answer)?;
         let mut steps = graph::resolve(steps, self.0.limits.steps).map_err(|mistakes| {
             self.failed(&place, Failure::invalid(format!("the plan is wrong: {}", mistakes.join("; "))))
@@ -152,27 +148,45 @@ impl Run {
     }
 
     async fn step(&self, phase: Phase, rolled_back: bool, step: &journal::Step) -> Result<(), Halt> {
-        for attempt in 1..=step.attempts {
+        let (mut first, mut open, mut last) = (1, None, step.attempts);
+        if let Some(stood) = self.before().and_then(|b| b.stood(phase.as_str(), rolled_back, &step.name)) {
+            first = stood.attempt + 1;
+            match &stood.came {
+                Came::Done | Came::Skipped => return Ok(()),
+                Came::Open(started) => {
+                    first = stood.attempt;
+                    open = Some(*started);
+                    last = last.max(first);
+                }
+                Came::Failed(_) if stood.anew => last = stood.attempt + step.attempts,
+                Came::Failed(failure) if stood.attempt < last && worth_another(failure) => {}
+                Came::Failed(failure) => {
+                    let place = Place::new(phase.as_str(), rolled_back, &step.name, stood.attempt);
+                    return Err(self.failed(&place, failure.clone()));
+                }
+            }
+        }
+        for attempt in first..=last {
             let place = Place::new(phase.as_str(), rolled_back, &step.name, attempt);
-            let started = self.append(&place, Entry::StepStarted).await?;
+            let started = match open.take() {
+                Some(started) => started,
+                None => self.append(&place, Entry::StepStarted).await?,
+            };
             let began = Instant::now();
-            let answer = self.script()?.run(self.work(place.clone(), started), phase.wit(), &step.name).await;
+            let answer = self.script()?.run(self.work_at(&place, started)?, phase.wit(), &step.name).await;
+            let limit = matches!(answer, Err(Ended::Limit(_)));
             let result = self.answered(&place, answer);
             let written = match &result {
                 Ok(()) => Ok(()),
                 Err(Halt::Failed { failure, .. }) => Err(failure.clone()),
-                // Without its last entry the step stays open: what it began is not known to have ended.
-                Err(Halt::Stopped { stop: Stop::InDoubt { .. } | Stop::Journal(_), .. }) => return result,
-                Err(Halt::Stopped { stop, .. }) => Err(Failure::failed(stop.to_string())),
+                // Without its last entry the step stays open: it can be gone on with where it was cut off.
+                Err(Halt::Stopped { .. }) => return result,
             };
             let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.append(&place, Entry::StepEnded { result: written, millis }).await?;
+            self.append(&place, Entry::StepEnded { result: written, millis, limit }).await?;
             match result {
-                Err(Halt::Failed { failure, .. })
-                    if attempt < step.attempts
-                        && matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut) =>
-                {
-                    let wait = Duration::from_secs(1 << (attempt - 1).min(6));
+                Err(Halt::Failed { failure, .. }) if attempt < last && worth_another(&failure) => {
+                    let wait = Duration::from_secs(1 << (attempt - first).min(6));
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = self.0.cancel.cancelled() => {
@@ -184,6 +198,10 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    fn work_at(&self, place: &Place, started: i64) -> Result<Work, Halt> {
+        self.work(place.clone(), started).map_err(|error| self.unwritable(place, &error))
     }
 
     fn script(&self) -> Result<&Script, Halt> {
@@ -198,8 +216,11 @@ impl Run {
         match answer {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(failure)) => {
-                let message = cut(&failure.message, MAX_TEXT);
+                let message = cut(&failure.message);
                 Err(self.failed(place, Failure { message, ..failure }))
+            }
+            Err(Ended::Diverged { divergence, .. }) => {
+                Err(Halt::Stopped { step: place.title(), stop: Stop::Diverged(divergence) })
             }
             Err(Ended::Stopped(stop)) => Err(Halt::Stopped { step: place.title(), stop }),
             Err(ended) => Err(self.failed(place, Failure::failed(ended.to_string()))),
@@ -224,7 +245,32 @@ impl Run {
     }
 }
 
-fn cut(text: &str, limit: usize) -> String {
+fn worth_another(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut)
+}
+
+/// As they are recorded.
+pub(super) fn risks(risks: Vec<crate::session::Risk>) -> Vec<journal::Risk> {
+    let recorded = |risk: crate::session::Risk| journal::Risk {
+        severity: match risk.severity {
+            Severity::Low => "low",
+            Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Blocker => "blocker",
+        }
+        .to_owned(),
+        subject: shortened(&risk.subject, 64),
+        detail: cut(&risk.detail),
+    };
+    risks.into_iter().map(recorded).collect()
+}
+
+/// What a script says, as it is recorded.
+pub(super) fn cut(text: &str) -> String {
+    shortened(text, MAX_TEXT)
+}
+
+fn shortened(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -111,7 +111,7 @@ impl Point {
     fn entry(&mut self, recorded: &Recorded, own: bool) {
         self.memory.apply(recorded, own);
         match &recorded.entry {
-            Entry::RunStarted(_) if own => self.last = (recorded.run, None),
+            Entry::RunStarted(_) | Entry::RunResumed(_) if own => self.last = (recorded.run, None),
             Entry::RunEnded(ending) if own => {
                 self.last = (recorded.run, Some(ending.outcome.clone()));
                 if ending.outcome == "rolled-back" {
@@ -188,6 +188,7 @@ mod tests {
                 label: "x".into(),
                 resource: resource.into(),
                 changes: changes.iter().map(ToString::to_string).collect(),
+                disturbs: false,
                 request: json!({ "snapshot": output }),
             };
             self.entry(run, Entry::Intent(request));

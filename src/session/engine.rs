@@ -170,7 +170,6 @@ impl Script {
         let clock = Clock::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        let journal = (work.gate.journal.clone(), work.gate.run, work.gate.place.clone());
         let host = Host {
             wasi: wasi::context(work.seed, work.started, &clock, &console),
             gate: work.gate,
@@ -204,11 +203,16 @@ impl Script {
         let result = processor.counting(work).await;
         let text = console.printed();
         if !text.trim().is_empty() {
-            let (journal, run, place) = journal;
-            journal.note(run, &place, 0, Entry::Printed { text });
+            store.data().gate.note(0, Entry::Printed { text });
         }
         match result {
-            Ok(answer) => Ok(answer.map_err(|error| store.data().gate.hinted(error.into()))),
+            Ok(answer) => {
+                let gate = &store.data().gate;
+                match gate.left() {
+                    Some(divergence) => Err(Ended::Diverged { divergence, frames: Vec::new() }),
+                    None => Ok(answer.map_err(|error| gate.hinted(error.into()))),
+                }
+            }
             Err(error) => {
                 let last_words = console.last_words().or_else(|| store.data().gate.last_warning());
                 Err(ended(&error, &limits, last_words))
@@ -222,7 +226,15 @@ fn ended(error: &wasmtime::Error, limits: &Limits, last_words: Option<String>) -
         Some(crate::gate::Error::Stop(stop)) => Some(stop.clone()),
         _ => None,
     });
+    let frames = || {
+        let trace = error.downcast_ref::<wasmtime::WasmBacktrace>()?;
+        let names = trace.frames().iter().filter_map(|frame| frame.func_name().map(demangled));
+        Some(names.filter(|name| !panicking(name)).take(8).collect())
+    };
     match stop {
+        Some(Stop::Diverged(divergence)) => {
+            return Ended::Diverged { divergence, frames: frames().unwrap_or_default() };
+        }
         Some(Stop::Limit { what, limit }) => return Ended::Limit(format!("more than {limit} {what}")),
         Some(stop) => return Ended::Stopped(stop),
         None => {}
@@ -231,12 +243,8 @@ fn ended(error: &wasmtime::Error, limits: &Limits, last_words: Option<String>) -
     if let Some(limit) = exceeded(error, &root, limits) {
         return Ended::Limit(limit);
     }
-    let frames = error.downcast_ref::<wasmtime::WasmBacktrace>().map(|trace| {
-        let names = trace.frames().iter().filter_map(|frame| frame.func_name().map(demangled));
-        names.filter(|name| !panicking(name)).take(8).collect()
-    });
     let message = last_words.unwrap_or_else(|| root.chars().take(500).collect());
-    Ended::Trapped { message, frames: frames.unwrap_or_default() }
+    Ended::Trapped { message, frames: frames().unwrap_or_default() }
 }
 
 /// Which limit an error is about. Where wasmtime has no type for it, its words tell.

@@ -40,6 +40,29 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// As a run was given them.
+    pub fn of(recorded: &journal::Limits) -> Self {
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            memory: recorded.memory_bytes,
+            table_elements: recorded.table_elements,
+            instances: size(recorded.instances),
+            cpu: Duration::from_millis(recorded.cpu_millis),
+            call_bytes: size(recorded.call_bytes),
+            handles: size(recorded.handles),
+            steps: size(recorded.steps),
+            steps_at_once: size(recorded.steps_at_once),
+            quota: Quota {
+                calls: u32::try_from(recorded.host_calls).unwrap_or(u32::MAX),
+                log_bytes: recorded.log_bytes,
+                store_bytes: recorded.store_bytes,
+                journal_bytes: recorded.journal_bytes,
+                journal_bytes_of_phase: recorded.journal_bytes_of_phase,
+                wall: Duration::from_millis(recorded.time_millis),
+            },
+        }
+    }
+
     /// As the journal keeps them.
     pub fn recorded(&self) -> journal::Limits {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

@@ -20,6 +20,9 @@ pub enum Ended {
     /// It used more than it may. Depends on the machine for processor time and stack.
     #[error("the script went beyond a limit: {0}")]
     Limit(String),
+    /// It does not do what it did before.
+    #[error("the script does not do what it did before: {divergence}{}", at(.frames))]
+    Diverged { divergence: Box<crate::gate::Divergence>, frames: Vec<String> },
     #[error(transparent)]
     Stopped(#[from] crate::gate::Stop),
 }

@@ -2,6 +2,7 @@
 //! out wrong; what the host really has is looked at apart (`survey`), because a site must also be readable half-way.
 mod agree;
 mod allow;
+mod changes;
 mod check;
 pub mod first;
 mod grant;
@@ -14,6 +15,7 @@ mod survey;
 
 pub use agree::Foreign;
 pub use allow::{Allow, Grant, MaxRisk, Require};
+pub use changes::changes;
 pub use check::{Findings, Missing, Note};
 pub use grant::{Addition, meaning, replace};
 pub use limits::Limits;

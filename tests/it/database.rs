@@ -83,6 +83,7 @@ impl Progress for Seen {
 
 fn call_seen(seen: &Arc<Seen>) -> CallCtx {
     CallCtx {
+        earlier: None,
         key: "1/prepare/copy/1/1".into(),
         deadline: Instant::now() + Duration::from_secs(120),
         cancel: CancellationToken::new(),

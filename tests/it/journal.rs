@@ -36,6 +36,7 @@ fn request(operation: &str) -> Request {
         label: "shop".into(),
         resource: "tool:shop".into(),
         changes: vec![],
+        disturbs: false,
         request: serde_json::json!({ "tool": "shop" }),
     }
 }
@@ -161,7 +162,7 @@ async fn an_entry_in_the_wrong_place_is_refused_and_leaves_no_trace() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.db");
     let (journal, run) = begin(&path);
-    let step_ended = || Entry::StepEnded { result: Ok(()), millis: 1 };
+    let step_ended = || Entry::StepEnded { result: Ok(()), millis: 1, limit: false };
     let refused = |result: Result<i64, Error>| assert!(matches!(result, Err(Error::Illegal(_))), "{result:?}");
     refused(journal.append(run, &install(), 0, step_ended()).await);
     refused(journal.append(run, &install(), 1, Entry::Intent(request("tool.run"))).await);
@@ -294,7 +295,7 @@ async fn only_steps_that_succeeded_count_as_measured() {
         let (journal, run) = begin(&path);
         let millis = 1000 * (n as u64 + 1);
         journal.append(run, &install(), 0, Entry::StepStarted).await.unwrap();
-        journal.append(run, &install(), 0, Entry::StepEnded { result, millis }).await.unwrap();
+        journal.append(run, &install(), 0, Entry::StepEnded { result, millis, limit: false }).await.unwrap();
     }
     let reader = Reader::open(&path).unwrap();
     assert_eq!(reader.durations("acme/shop", "upgrade", "install").unwrap(), [3000, 1000], "newest first");
@@ -409,7 +410,7 @@ async fn fill_the_disk(path: &Path) {
     assert_eq!(words(&Reader::open(path).unwrap().entries(run).unwrap()), ["run", "step", "intent 1"]);
 
     rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
-    let step_ended = Entry::StepEnded { result: Ok(()), millis: 1 };
+    let step_ended = Entry::StepEnded { result: Ok(()), millis: 1, limit: false };
     let illegal = journal.append(run, &install(), 0, step_ended).await.unwrap_err();
     assert!(matches!(illegal, Error::Illegal(_)), "the outcome is missing still: {illegal:?}");
     journal.append(run, &nowhere(), 0, ended("in-doubt")).await.unwrap();

@@ -5,6 +5,7 @@ mod architecture;
 mod attacks;
 mod cli;
 mod condition;
+mod crash;
 mod damage;
 mod database;
 mod demo;

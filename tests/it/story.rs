@@ -31,6 +31,7 @@ pub fn header(command: &str) -> Header {
         restore_point: 0,
         holds: vec!["database:shop-prod".into(), "tree:shop-app".into(), "service:shop".into()],
         limits: Limits::default(),
+        ..Header::default()
     }
 }
 
@@ -60,6 +61,7 @@ pub fn request(operation: &str, class: &str, label: &str, resource: &str, reques
         label: label.into(),
         resource: resource.into(),
         changes,
+        disturbs: false,
         request,
     }
 }
@@ -153,11 +155,11 @@ impl Story {
     }
 
     pub fn end(&mut self, millis: u64) -> &mut Self {
-        self.add(0, Entry::StepEnded { result: Ok(()), millis })
+        self.add(0, Entry::StepEnded { result: Ok(()), millis, limit: false })
     }
 
     pub fn fail(&mut self, failure: Failure, millis: u64) -> &mut Self {
-        self.add(0, Entry::StepEnded { result: Err(failure), millis })
+        self.add(0, Entry::StepEnded { result: Err(failure), millis, limit: false })
     }
 
     pub fn intend(&mut self, request: Request) -> &mut Self {

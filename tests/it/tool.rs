@@ -305,7 +305,7 @@ impl Line {
     }
 
     async fn entries(&self) -> Vec<Entry> {
-        self.gate.journal.flush().await.unwrap();
+        self.gate.journal().unwrap().flush().await.unwrap();
         Reader::open(&self.journal).unwrap().entries(self.gate.run).unwrap().into_iter().map(|r| r.entry).collect()
     }
 }
@@ -353,7 +353,7 @@ async fn out_of_time_it_is_in_doubt_unless_it_may_run_twice() {
     let script = "echo began >> began; sleep 1000";
     let line = Line::new(&bench, sh(&bench, script), terms(Duration::from_secs(3)), &[Right::Run]);
     let began = Instant::now();
-    let Err(Error::Stop(Stop::InDoubt { operation, label, look })) = line.run(RunOnce::new).await else { panic!() };
+    let Err(Error::Stop(Stop::InDoubt { operation, label, look, .. })) = line.run(RunOnce::new).await else { panic!() };
     assert_eq!((operation.as_str(), label.as_str()), ("tool.run", "migrate"));
     assert_eq!(look, "`migrate` runs no more, but was ended before it was done: look at what it should have changed");
     assert_eq!(bench.processes(), [0; 0]);

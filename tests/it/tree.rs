@@ -101,6 +101,7 @@ impl Place {
     }
     pub fn call(&self) -> CallCtx {
         CallCtx {
+            earlier: None,
             key: "7/upgrade/install/1/1".into(),
             deadline: Instant::now() + Duration::from_secs(60),
             cancel: Default::default(),

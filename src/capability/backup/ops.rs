@@ -2,8 +2,9 @@
 use crate::{
     gate::{Operation, Reconciled, class},
     resource::{
-        CallCtx, Failure, FailureKind, Right,
+        CallCtx, Database, Failure, FailureKind, Right,
         copies::{Copied, Exchange, Lost, Restored, Snapshot},
+        database::Observer,
     },
 };
 use serde::Serialize;
@@ -35,6 +36,7 @@ pub struct Take<K> {
 }
 impl<K: Copied> Operation for Take<K> {
     const NAME: &'static str = "backup.take";
+    const GIVEN: &'static [&'static str] = &["id"];
     const RIGHT: Option<Right> = Some(Right::Backup);
     type On = K;
     type Class = class::Idempotent;
@@ -58,6 +60,25 @@ impl<K: Copied> Operation for Take<K> {
     }
 }
 
+/// Whether no application gets in, so that copies can be of one moment.
+#[derive(Serialize)]
+pub struct IsFenced {
+    pub resource: String,
+}
+impl Operation for IsFenced {
+    const NAME: &'static str = "backup.is-fenced";
+    const RIGHT: Option<Right> = Some(Right::Backup);
+    type On = Database;
+    type Class = class::Observe;
+    type Output = bool;
+    fn label(&self) -> &str {
+        &self.resource
+    }
+    async fn execute(&self, database: &Observer, _: &CallCtx) -> Result<bool, Failure> {
+        database.fenced().await
+    }
+}
+
 #[derive(Serialize)]
 pub struct Refresh<K> {
     pub resource: String,
@@ -69,6 +90,7 @@ pub struct Refresh<K> {
 }
 impl<K: Copied> Operation for Refresh<K> {
     const NAME: &'static str = "backup.refresh";
+    const GIVEN: &'static [&'static str] = &["snapshot", "cut"];
     const RIGHT: Option<Right> = Some(Right::Backup);
     type On = K;
     type Class = class::Idempotent;
@@ -98,6 +120,7 @@ pub struct Restore<K> {
 }
 impl<K: Copied> Operation for Restore<K> {
     const NAME: &'static str = "backup.restore";
+    const GIVEN: &'static [&'static str] = &["snapshot", "changed"];
     const RIGHT: Option<Right> = Some(Right::Restore);
     type On = K;
     type Class = class::Once;
@@ -146,6 +169,7 @@ pub struct Loss<K> {
 }
 impl<K: Copied> Operation for Loss<K> {
     const NAME: &'static str = "backup.loss";
+    const GIVEN: &'static [&'static str] = &["snapshot"];
     const RIGHT: Option<Right> = Some(Right::Backup);
     type On = K;
     type Class = class::Observe;

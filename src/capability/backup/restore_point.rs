@@ -4,7 +4,7 @@ use crate::{
     capability::Call,
     gate::Error,
     resource::{
-        Database, Failure, ResourceId, Tree,
+        Database, Failure, Kind, ResourceId, Tree,
         copies::{Lost, Restored, Snapshot},
         run::{RUN, RestorePoint},
     },
@@ -38,10 +38,8 @@ impl Call<'_> {
         if snapshots.is_empty() {
             return Err(Failure::conflict("there is no copy to refresh: nothing was taken in `prepare`").into());
         }
-        for (label, _) in self.lent_snapshots(&snapshots) {
-            if let Some(lend) = self.resources.database.0.get(&label)
-                && !lend.access.observer.fenced().await?
-            {
+        for (label, resource) in self.lent_snapshots(&snapshots) {
+            if resource.kind == Database::NAME && !self.perform(ops::IsFenced { resource: label.clone() }).await? {
                 return Err(Failure::conflict(format!(
                     "database `{label}` is not fenced, so copies would not be one cut"
                 ))
@@ -74,7 +72,11 @@ impl Call<'_> {
         tree.or_else(|| self.resources.database.0.get(label).map(|l| &l.id)).cloned()
     }
 
-    fn restore_point<T>(&self, look: impl FnOnce(&RestorePoint) -> T) -> T {
+    fn restore_point<T>(&self, look: impl Fn(&RestorePoint) -> T) -> T {
+        // What is done again is done with what was known then.
+        if let Some(found) = self.gate.past().and_then(|past| past.remembered(|memory| look(&memory.restore_point))) {
+            return found;
+        }
         match self.resources.run.0.get(RUN) {
             Some(run) => look(&run.access.observer.memory().restore_point),
             None => look(&RestorePoint::default()),
@@ -90,8 +92,11 @@ impl Call<'_> {
     fn lent_snapshots(&self, snapshots: &BTreeMap<ResourceId, Snapshot>) -> Vec<(String, ResourceId)> {
         let databases = self.resources.database.0.iter().map(|(label, lend)| (label, &lend.id));
         let trees = self.resources.tree.0.iter().map(|(label, lend)| (label, &lend.id));
+        let told = |kind| self.resources.told.iter().filter(move |(_, id)| id.kind == kind);
         databases
+            .chain(told(Database::NAME))
             .chain(trees)
+            .chain(told(Tree::NAME))
             .filter(|(_, id)| snapshots.contains_key(id))
             .map(|(label, id)| (label.clone(), id.clone()))
             .collect()

@@ -31,6 +31,7 @@ pub struct Sleep {
 }
 impl Operation for Sleep {
     const NAME: &'static str = "clock.sleep";
+    const LASTS: bool = true;
     const RIGHT: Option<Right> = None;
     type On = Run;
     type Class = class::Observe;
@@ -43,10 +44,11 @@ impl Operation for Sleep {
     }
     async fn execute(&self, _: &Observer, call: &CallCtx) -> Result<(), Failure> {
         let whole = Duration::from_millis(self.millis);
-        let end = tokio::time::Instant::now() + whole;
+        // The time during which nobody was there has passed as well.
+        let end = tokio::time::Instant::now() + whole.saturating_sub(call.since_earlier());
         loop {
             let left = end.saturating_duration_since(tokio::time::Instant::now());
-            call.progress("waits", (whole - left).as_secs(), whole.as_secs());
+            call.progress("waits", whole.saturating_sub(left).as_secs(), whole.as_secs());
             if left.is_zero() {
                 return Ok(());
             }

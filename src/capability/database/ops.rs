@@ -96,6 +96,7 @@ pub struct CheckUnchanged {
 }
 impl Operation for CheckUnchanged {
     const NAME: &'static str = "database.check-unchanged";
+    const GIVEN: &'static [&'static str] = &["then"];
     const RIGHT: Option<Right> = Some(Right::Read);
     type On = Database;
     type Class = class::Observe;

@@ -154,7 +154,7 @@ mod tests {
             self.call().mark("web".into()).await.map_err(answer)
         }
         async fn entries(&self) -> Vec<Entry> {
-            self.gate.journal.flush().await.unwrap();
+            self.gate.journal().unwrap().flush().await.unwrap();
             let reader = Reader::open(&self.dir.path().join("journal.db")).unwrap();
             reader.entries(self.gate.run).unwrap().into_iter().map(|recorded| recorded.entry).collect()
         }

@@ -81,6 +81,7 @@ impl Search {
 }
 impl Operation for Search {
     const NAME: &'static str = "logs.search";
+    const GIVEN: &'static [&'static str] = &["since"];
     const RIGHT: Option<Right> = Some(Right::Logs);
     type On = Service;
     type Class = class::Observe;
@@ -109,6 +110,7 @@ impl Check {
 }
 impl Operation for Check {
     const NAME: &'static str = "logs.check";
+    const GIVEN: &'static [&'static str] = &["since"];
     const RIGHT: Option<Right> = Some(Right::Logs);
     type On = Service;
     type Class = class::Observe;

@@ -11,7 +11,7 @@ use crate::{
         metrics::{HostMetrics, Observer},
     },
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -35,6 +35,7 @@ pub struct Query {
 }
 impl Operation for Query {
     const NAME: &'static str = "metrics.query";
+    const GIVEN: &'static [&'static str] = &["allowed"];
     const RIGHT: Option<Right> = Some(Right::Read);
     type On = Metrics;
     type Class = class::Observe;
@@ -62,6 +63,7 @@ pub struct Baseline {
 }
 impl Operation for Baseline {
     const NAME: &'static str = "metrics.baseline";
+    const GIVEN: &'static [&'static str] = &["measures"];
     const RIGHT: Option<Right> = Some(Right::Read);
     type On = Metrics;
     type Class = class::Observe;
@@ -116,6 +118,7 @@ pub struct Check {
 }
 impl Operation for Check {
     const NAME: &'static str = "metrics.check";
+    const GIVEN: &'static [&'static str] = &["allowed", "baselines"];
     const RIGHT: Option<Right> = Some(Right::Read);
     type On = Metrics;
     type Class = class::Observe;
@@ -151,6 +154,8 @@ pub struct Watch {
 }
 impl Operation for Watch {
     const NAME: &'static str = "metrics.watch";
+    const GIVEN: &'static [&'static str] = &["allowed", "baselines"];
+    const LASTS: bool = true;
     const RIGHT: Option<Right> = Some(Right::Read);
     type On = Metrics;
     type Class = class::Observe;
@@ -181,9 +186,19 @@ impl Operation for Watch {
         let names: Vec<String> = condition.names().into_iter().map(ToOwned::to_owned).collect();
         let mut values: BTreeMap<String, Vec<f64>> = names.iter().map(|name| (name.clone(), Vec::new())).collect();
         let evaluate = |sample: &_| condition.evaluate(&Facts { sample, baselines: &self.baselines, metrics });
-        let (mut watching, mut clock, mut more) = (Watching::default(), Clock::new(self.time), ROW - 1);
+        let mut watching = Watching::default();
+        // What an earlier process has seen counts; the time in between, which nobody has watched, does not.
+        let earlier: Vec<Seen> = call.earlier.iter().flat_map(|e| &e.evidence).filter_map(Seen::read).collect();
+        for seen in &earlier {
+            for (name, values) in &mut values {
+                values.extend(seen.sample.get(name).copied().flatten());
+            }
+            watching.see(evaluate(&seen.sample), seen.silence.clone(), seen.seconds);
+        }
+        let watched = Duration::from_secs(earlier.iter().map(|seen| seen.seconds.max(1)).sum());
+        let (mut clock, mut more) = (Clock::after(watched, self.time), ROW - 1);
         // A row that is open at the end is followed, so that a product that goes bad in the last seconds is not missed.
-        while !clock.is_over() || (watching.is_open() && more > 0) {
+        while !watching.is_over() && (!clock.is_over() || (watching.is_open() && more > 0)) {
             if clock.is_over() {
                 more -= 1;
             }
@@ -193,11 +208,11 @@ impl Operation for Watch {
             for (name, values) in &mut values {
                 values.extend(sample.get(name).copied().flatten());
             }
-            watching.see(evaluate(&sample), silence, began.elapsed().as_secs());
+            let seen = Seen { sample, silence, seconds: began.elapsed().as_secs() };
+            call.note(seen.written());
+            let Seen { sample, silence, seconds } = seen;
+            watching.see(evaluate(&sample), silence, seconds);
             clock.progress(call, &line(&sample, Some(&condition), metrics));
-            if watching.is_over() {
-                break;
-            }
         }
         let counts = watching.counts();
         Ok(match watching.ruled() {
@@ -230,21 +245,49 @@ impl Operation for Host {
     }
 }
 
+/// One sample of a watch, as whoever goes on with it will read it.
+#[derive(Serialize, Deserialize)]
+struct Seen {
+    sample: BTreeMap<String, Option<f64>>,
+    /// why there was no data
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silence: Option<String>,
+    /// for which it was waited
+    seconds: u64,
+}
+
+impl Seen {
+    fn read(evidence: &serde_json::Value) -> Option<Self> {
+        Self::deserialize(evidence).ok()
+    }
+    fn written(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
 /// A sample every second, for so many seconds. One that took longer lets the next ones fall out.
 struct Clock {
     ticks: Interval,
+    /// seconds that an earlier process has spent
+    before: Duration,
     began: Instant,
     time: Duration,
 }
 
 impl Clock {
     fn new(seconds: u32) -> Self {
+        Self::after(Duration::ZERO, seconds)
+    }
+    fn after(before: Duration, seconds: u32) -> Self {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        Self { ticks, began: Instant::now(), time: Duration::from_secs(seconds.into()) }
+        Self { ticks, before, began: Instant::now(), time: Duration::from_secs(seconds.into()) }
     }
     fn is_over(&self) -> bool {
-        self.began.elapsed() >= self.time
+        self.elapsed() >= self.time
+    }
+    fn elapsed(&self) -> Duration {
+        self.before + self.began.elapsed()
     }
     async fn tick(&mut self, call: &CallCtx) -> Result<(), Failure> {
         tokio::select! {
@@ -253,6 +296,6 @@ impl Clock {
         }
     }
     fn progress(&self, call: &CallCtx, text: &str) {
-        call.progress(text, self.began.elapsed().min(self.time).as_secs(), self.time.as_secs());
+        call.progress(text, self.elapsed().min(self.time).as_secs(), self.time.as_secs());
     }
 }

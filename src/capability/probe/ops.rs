@@ -79,6 +79,7 @@ pub struct Until {
 }
 impl Operation for Until {
     const NAME: &'static str = "probe.until";
+    const LASTS: bool = true;
     const RIGHT: Option<Right> = Some(Right::Get);
     type On = Probe;
     type Class = class::Observe;
@@ -95,7 +96,7 @@ impl Operation for Until {
         let condition = read(&self.that, &Words::answer())?;
         let within = time("within", self.within)?;
         let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
-        let end = began + within;
+        let end = began + within.saturating_sub(call.since_earlier());
         let verdict = |result, detail, readings| Verdict {
             area: area(&condition),
             title: title(&self.path, &condition),
@@ -114,7 +115,8 @@ impl Operation for Until {
                     let evaluation = judge(&condition, &response);
                     let (said, readings) = (came_back(&evaluation, &response), Reading::of(&evaluation));
                     if Ruling::from(evaluation.outcome()) == Ruling::Passed {
-                        let said = format!("{said}, after {:.1} s", began.elapsed().as_secs_f64());
+                        let said =
+                            format!("{said}, after {:.1} s", (call.since_earlier().max(began.elapsed())).as_secs_f64());
                         return Ok(verdict(Ruling::Passed, said, readings));
                     }
                     (said, readings)
@@ -125,7 +127,7 @@ impl Operation for Until {
                 Err(failure) => return Err(failure),
             };
             let left = end.saturating_duration_since(Instant::now());
-            call.progress(&said, (within - left).as_secs(), within.as_secs());
+            call.progress(&said, within.saturating_sub(left).as_secs(), within.as_secs());
             if left.is_zero() {
                 let said = format!("not within {} s; at last: {said}", self.within);
                 return Ok(verdict(Ruling::TimedOut, said, readings));

@@ -85,7 +85,7 @@ mod tests {
         };
         let resources = Resources { tool: Lent([("migrate".to_owned(), lend)].into()), ..Resources::default() };
         let result = Call { gate: &gate, resources: &resources }.run(label.to_owned()).await;
-        gate.journal.flush().await.unwrap();
+        gate.journal().unwrap().flush().await.unwrap();
         let entries = Reader::open(&path).unwrap().entries(run).unwrap();
         (result, tool.0.load(Ordering::Relaxed), entries.into_iter().map(|recorded| recorded.entry).collect())
     }

@@ -57,6 +57,7 @@ impl Progress for Nobody {
 
 fn call(what: &str) -> CallCtx {
     CallCtx {
+        earlier: None,
         key: format!("demo/{what}"),
         deadline: Instant::now() + PATIENCE,
         cancel: CancellationToken::new(),

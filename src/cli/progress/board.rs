@@ -84,6 +84,11 @@ pub struct Board {
     lost: u64,
 }
 
+/// What the host says when it takes back what it has begun.
+fn turned_back(because: &str) -> String {
+    format!("backout: rolling back, because {because}")
+}
+
 impl Board {
     /// `clock` writes a moment as people on this terminal read it.
     pub fn new(verbose: u8, clock: impl Fn(i64) -> String + Send + 'static) -> Self {
@@ -126,7 +131,7 @@ impl Board {
                 let text = parts.iter().filter(|p| !p.is_empty()).cloned().collect::<Vec<_>>().join(", ");
                 vec![row(Mark::Started, &r.place, &text, String::new())]
             }
-            Entry::StepEnded { result, millis } => vec![self.step_ended(r, result.as_ref().err(), *millis)],
+            Entry::StepEnded { result, millis, .. } => vec![self.step_ended(r, result.as_ref().err(), *millis)],
             Entry::Intent(request) => {
                 self.open.insert((r.place.clone(), r.seq), request.clone());
                 Vec::new()
@@ -150,6 +155,18 @@ impl Board {
             Entry::Said { level, text } => {
                 let mark = if *level == Level::Info { Mark::Said } else { Mark::Warning };
                 vec![row(mark, &r.place, &format!("backout: {text}"), String::new())]
+            }
+            Entry::TurnedBack { because } => {
+                vec![row(Mark::Warning, &r.place, &turned_back(because), String::new())]
+            }
+            Entry::RunResumed(resumption) => {
+                let skip = resumption.skip.iter().map(|step| format!(", without {}", text::line(step, 140)));
+                let text = format!("goes on{}", skip.collect::<String>());
+                vec![Row { name: format!("run {}", r.run), ..row(Mark::Said, &r.place, &text, String::new()) }]
+            }
+            Entry::Decided { done, by } => {
+                let (by, what) = (text::line(by, 80), if *done { "has happened" } else { "has not happened" });
+                vec![row(Mark::Said, &r.place, &format!("{by} says that it {what}"), String::new())]
             }
             Entry::RunEnded(_) | Entry::Assessed { .. } | Entry::Evidence { .. } | Entry::Printed { .. } => Vec::new(),
         }

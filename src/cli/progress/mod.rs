@@ -72,6 +72,20 @@ impl Display {
         }
     }
 
+    /// Whether an operation has happened; `None` when nobody can or wants to say.
+    pub fn decision(&self, doubt: &str, moot: &CancellationToken) -> Option<bool> {
+        if !ui::interactive() {
+            return None;
+        }
+        let doubt = text::line(doubt, usize::MAX);
+        let prompt = format!("? {doubt}\n  has it happened? `done`, `not-done`, or nothing to stop here: ");
+        match ui::ask(&prompt, moot)?.as_str() {
+            "done" => Some(true),
+            "not-done" => Some(false),
+            _ => None,
+        }
+    }
+
     /// Shows what was heard until now, and nothing after it.
     pub fn finish(&self) {
         self.0.finish();

@@ -3,7 +3,7 @@
 use super::restore_point::RestorePoint;
 use crate::{
     journal::{Entry, Place, Recorded, Request, RunId},
-    resource::{ResourceId, service::Mark},
+    resource::{FailureKind, ResourceId, service::Mark},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -37,6 +37,7 @@ pub(super) struct Open {
     /// By a run that makes or uses this restore point.
     pub own: bool,
     changes: Vec<ResourceId>,
+    disturbs: bool,
     /// Of a copy: what is copied may have been changed while it was made.
     pub overtaken: bool,
 }
@@ -50,6 +51,7 @@ impl Open {
             request: if remembered { request.request.clone() } else { Value::Null },
             own,
             changes: request.changes.iter().filter_map(|r| ResourceId::try_from(r.clone()).ok()).collect(),
+            disturbs: request.disturbs && own,
             overtaken: false,
         }
     }
@@ -81,6 +83,7 @@ impl Memory {
                     open.overtaken |= begun.may_change(&open.resource);
                 }
                 self.restore_point.begun(&begun, &begun.changes);
+                self.disturbances += u32::from(request.disturbs && own);
                 self.open.insert(key(), begun);
             }
             Entry::Evidence { data } => {
@@ -90,6 +93,10 @@ impl Memory {
             }
             Entry::Outcome { result, .. } => {
                 let Some(open) = self.open.remove(&key()) else { return };
+                // What a driver denies (a path out of a tree) it has not begun.
+                if matches!(result, Err(failure) if failure.kind == FailureKind::Denied) {
+                    self.disturbances -= u32::from(open.disturbs);
+                }
                 self.restore_point.ended(recorded, &open, result.as_ref().ok());
                 if let (Ok(value), true) = (result, own) {
                     self.done(&open, value);

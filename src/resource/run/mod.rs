@@ -31,6 +31,12 @@ pub struct Facts {
 pub trait Approver: Send + Sync {
     /// Who approved. `denied` when they did not, `unavailable` when nobody can be asked.
     async fn ask(&self, question: &str, role: &str) -> Result<String, Failure>;
+
+    /// Whether an operation has happened, which nobody else can tell, and who says so. `number`: of the journal's entry with
+    /// which it began.
+    async fn decide(&self, _number: i64, _doubt: &str) -> Option<(bool, String)> {
+        None
+    }
 }
 
 /// The run as it is looked at.

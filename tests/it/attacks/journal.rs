@@ -8,7 +8,7 @@ use backout::{
 #[tokio::test]
 async fn the_steps_of_a_phase_share_what_they_may_write() {
     let (first, mut second) = (Script::new(), Script::new());
-    second.gate.written_in_phase = first.gate.written_in_phase.clone();
+    second.gate.written = first.gate.written.beside();
     second.gate.quota.journal_bytes_of_phase = 1_000;
     let log = async |script: &Script| {
         let message = "x".repeat(400);

@@ -31,6 +31,7 @@ pub fn call(key: &str, time: Duration) -> CallCtx {
 pub fn call_heard(key: &str, time: Duration) -> (CallCtx, Arc<Said>) {
     let said = Arc::new(Said::default());
     let call = CallCtx {
+        earlier: None,
         key: key.to_owned(),
         deadline: Instant::now() + time,
         cancel: CancellationToken::new(),

@@ -57,7 +57,13 @@ impl Script {
     /// The gate of another step, which runs at the same time.
     pub fn beside(&self) -> Gate {
         let place = Place::new("upgrade", false, "", 2);
-        Gate::new(self.gate.journal.clone(), self.gate.run, place, self.gate.events.clone(), self.cancel.clone())
+        Gate::new(
+            self.gate.journal().unwrap().clone(),
+            self.gate.run,
+            place,
+            self.gate.events.clone(),
+            self.cancel.clone(),
+        )
     }
 
     fn path(&self) -> PathBuf {
@@ -65,7 +71,7 @@ impl Script {
     }
 
     pub async fn recorded(&self) -> Vec<Recorded> {
-        self.gate.journal.flush().await.unwrap();
+        self.gate.journal().unwrap().flush().await.unwrap();
         Reader::open(&self.path()).unwrap().entries(self.gate.run).unwrap()
     }
 

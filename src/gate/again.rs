@@ -1,0 +1,166 @@
+//! An operation that the journal holds: its answer is given again; what was begun and did not end is looked into.
+use super::{
+    Error, Gate, Mode, Stop,
+    carry::Doing,
+    class::Class,
+    denied, denied_label,
+    operation::Operation,
+    past::{Asked, Told},
+    quota::json_size,
+};
+use crate::{
+    journal::Entry,
+    resource::{Earlier, Lent, Resources},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{fmt, time::Instant};
+
+/// A script that runs again does something else than it did before.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Divergence {
+    /// `upgrade/install`
+    pub place: String,
+    pub attempt: u32,
+    /// of the operation within the attempt
+    pub sequence: u32,
+    /// of the journal's entry; 0: it holds none
+    pub number: i64,
+    pub expected: String,
+    pub got: String,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, sequence, expected, got, .. } = self;
+        write!(f, "{place}, operation {sequence}: the journal has {expected}, the script now has {got}")
+    }
+}
+
+impl Gate {
+    pub(super) fn told(&self, sequence: u32) -> Result<Option<Told>, Stop> {
+        let Some(past) = self.past() else { return Ok(None) };
+        past.take(sequence).map_err(|error| Stop::Journal(error.to_string()))
+    }
+
+    fn divergence(&self, sequence: u32, number: i64, expected: String, got: String) -> Box<Divergence> {
+        let (place, attempt) = (self.place.title(), self.place.attempt);
+        Box::new(Divergence { place, attempt, sequence, number, expected, got })
+    }
+
+    /// The journal has no such operation.
+    pub(super) fn beyond<O: Operation>(&self, operation: &O, sequence: u32) -> Stop {
+        match self.past().and_then(super::Past::end) {
+            // Which call a limit of the machine strikes is chance.
+            None | Some(Entry::StepEnded { limit: true, .. }) => Stop::PastEnds,
+            Some(_) => Stop::Diverged(self.divergence(sequence, 0, "the end".to_owned(), plainly::<O>(operation))),
+        }
+    }
+
+    pub(super) async fn again<O: Operation>(
+        &self,
+        resources: &Resources,
+        operation: O,
+        told: Told,
+    ) -> Result<O::Output, Error>
+    where
+        Resources: AsRef<Lent<O::On>>,
+    {
+        let request = match &told.asked {
+            Asked::Denied { operation: name, label } => {
+                if name != O::NAME || *label != denied_label(&operation) {
+                    let expected = format!("{name} on `{label}`, denied");
+                    return Err(self.differs(&told, expected, &operation).into());
+                }
+                return Err(denied(&operation).into());
+            }
+            Asked::Granted(request) => request,
+        };
+        let (mine, its) = (said::<O>(serde_json::to_value(&operation).ok()), said::<O>(Some(request.request.clone())));
+        if request.operation != O::NAME || request.label != operation.label() || mine != its {
+            let expected = format!("{} {}", request.operation, brief(&its));
+            return Err(self.differs(&told, expected, &operation).into());
+        }
+        self.written.add(json_size(&request.request));
+        told.evidence.iter().for_each(|data| self.written.add(json_size(data)));
+        match &told.result {
+            Some(result) => {
+                self.written.add(json_size(result));
+                let result = match result {
+                    Ok(value) => Ok(O::Output::deserialize(value).map_err(|error| {
+                        Stop::Journal(format!("entry {}: the outcome of {}: {error}", told.number, O::NAME))
+                    })?),
+                    Err(failure) => Err(failure.clone()),
+                };
+                self.remember_hint(&result);
+                Ok(result?)
+            }
+            None => self.go_on(resources, &operation, told).await,
+        }
+    }
+
+    /// Operations that the journal holds and the script, having come to its end, did not ask for.
+    pub fn left(&self) -> Option<Box<Divergence>> {
+        let told = self.past()?.next()?;
+        let expected = match &told.asked {
+            Asked::Denied { operation, label } => format!("{operation} on `{label}`, denied"),
+            Asked::Granted(request) => format!("{} {}", request.operation, brief(&request.request)),
+        };
+        Some(self.divergence(told.sequence, told.number, expected, "the end".to_owned()))
+    }
+
+    fn differs<O: Operation>(&self, told: &Told, expected: String, operation: &O) -> Stop {
+        Stop::Diverged(self.divergence(told.sequence, told.number, expected, plainly::<O>(operation)))
+    }
+
+    /// It was begun, and the journal has no end of it.
+    async fn go_on<O: Operation>(&self, resources: &Resources, operation: &O, told: Told) -> Result<O::Output, Error>
+    where
+        Resources: AsRef<Lent<O::On>>,
+    {
+        let Mode::Live(journal) = &self.mode else { return Err(Stop::PastEnds.into()) };
+        let Asked::Granted(request) = told.asked else { return Err(Stop::PastEnds.into()) };
+        let (number, label) = (told.number, request.label.clone());
+        let lent: &Lent<O::On> = resources.as_ref();
+        let granted = lent.0.get(&label).filter(|lend| O::RIGHT.is_none_or(|right| lend.rights.allow(right)));
+        let Some(lend) = granted.filter(|lend| lend.id.to_string() == request.resource) else {
+            let look = format!("it is not granted any more, so nobody could look at {}", request.resource);
+            return Err(Stop::InDoubt { operation: O::NAME.to_owned(), label, number, look }.into());
+        };
+        let earlier = Earlier { at: told.at, evidence: told.evidence };
+        let doing: Doing<'_, O> = self.doing(journal, resources, lend, operation, told.sequence).after(earlier);
+        if !O::Class::CHANGES {
+            return self.observe(&doing, request).await;
+        }
+        let began = Instant::now();
+        if told.decided {
+            return self.conclude(&doing, operation.presumed(), began).await;
+        }
+        match self.look(&doing, "the process that did it was ended; ").await? {
+            Some(output) => self.conclude(&doing, Ok(output), began).await,
+            None => self.carry_out(&doing).await,
+        }
+    }
+}
+
+/// What the script itself has said, without what the host adds.
+fn said<O: Operation>(request: Option<Value>) -> Value {
+    let mut request = request.unwrap_or_default();
+    if let Some(fields) = request.as_object_mut() {
+        O::GIVEN.iter().for_each(|name| drop(fields.remove(*name)));
+    }
+    request
+}
+
+fn plainly<O: Operation>(operation: &O) -> String {
+    format!("{} {}", O::NAME, brief(&said::<O>(serde_json::to_value(operation).ok())))
+}
+
+/// Enough to see what is meant.
+fn brief(request: &Value) -> String {
+    let text = request.to_string();
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,156 @@
+//! What the journal holds of one place: the answers that a script gets when it runs again.
+use crate::{
+    journal::{self, Entries, Entry, Place, Recorded, Request, RunId},
+    resource::{Failure, run::Memory},
+};
+use serde_json::Value;
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// An operation as the journal tells it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// of the entry with which it began
+    pub number: i64,
+    /// milliseconds since 1970-01-01 UTC: when that was
+    pub at: i64,
+    pub sequence: u32,
+    pub asked: Asked,
+    pub evidence: Vec<Value>,
+    /// Somebody has said that it has happened.
+    pub decided: bool,
+    /// How it ended, if it has.
+    pub result: Option<Result<Value, Failure>>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Asked {
+    Granted(Request),
+    Denied { operation: String, label: String },
+}
+
+/// The operations of one attempt of one step, in their order, read as they are asked for.
+pub struct Past(Mutex<Tape>);
+
+struct Tape {
+    run: RunId,
+    place: Place,
+    entries: Entries,
+    /// What the run remembered when the place was come to, and then with every operation that is told.
+    memory: Memory,
+    /// Read, and not told yet: a script must not remember what it is about to do.
+    ahead: VecDeque<Recorded>,
+    next: Option<Told>,
+    end: Option<Entry>,
+    told: u64,
+}
+
+impl Past {
+    /// `entries`: of the run, from the first one of the place on; `memory`: of all that stands before.
+    pub fn new(run: RunId, place: Place, entries: Entries, memory: Memory) -> Result<Self, journal::Error> {
+        let (ahead, next, end, told) = (VecDeque::new(), None, None, 0);
+        let mut tape = Tape { run, place, entries, memory, ahead, next, end, told };
+        tape.read()?;
+        Ok(Self(Mutex::new(tape)))
+    }
+
+    /// The operation with this number, unless the journal holds no more.
+    pub fn take(&self, sequence: u32) -> Result<Option<Told>, journal::Error> {
+        let mut tape = self.tape();
+        let Some(told) = tape.next.take() else { return Ok(None) };
+        if told.sequence != sequence {
+            let reason = format!("operation {} where operation {sequence} belongs", told.sequence);
+            return Err(journal::Error::Damaged { id: told.number, reason });
+        }
+        while let Some(recorded) = tape.ahead.pop_front() {
+            tape.memory.apply(&recorded, true);
+        }
+        tape.read()?;
+        tape.told += 1;
+        Ok(Some(told))
+    }
+
+    /// The next operation that the journal holds.
+    pub fn next(&self) -> Option<Told> {
+        self.tape().next.clone()
+    }
+
+    /// How the place ended, once all its operations are told.
+    pub fn end(&self) -> Option<Entry> {
+        self.tape().end.clone()
+    }
+
+    /// How many operations were told.
+    pub fn told(&self) -> u64 {
+        self.tape().told
+    }
+
+    /// What the run remembered at this point, as long as it is told of.
+    pub fn remembered<T>(&self, look: impl FnOnce(&Memory) -> T) -> Option<T> {
+        let tape = self.tape();
+        tape.next.is_some().then(|| look(&tape.memory))
+    }
+
+    fn tape(&self) -> MutexGuard<'_, Tape> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tape {
+    /// Reads on to the end of the next operation.
+    fn read(&mut self) -> Result<(), journal::Error> {
+        while self.end.is_none() {
+            let Some(recorded) = self.entries.next().transpose()? else { return Ok(()) };
+            let here = recorded.run == self.run && recorded.place == self.place;
+            if here && self.told(&recorded) {
+                self.ahead.push_back(recorded);
+                return Ok(());
+            }
+            self.ahead.push_back(recorded);
+        }
+        Ok(())
+    }
+
+    /// Whether an operation has been told to its end.
+    fn told(&mut self, recorded: &Recorded) -> bool {
+        let begun = |asked, result| Told {
+            number: recorded.id,
+            at: recorded.at,
+            sequence: recorded.seq,
+            asked,
+            evidence: Vec::new(),
+            decided: false,
+            result,
+        };
+        match &recorded.entry {
+            Entry::Intent(request) => self.next = Some(begun(Asked::Granted(request.clone()), None)),
+            Entry::Observed { request, result, .. } => {
+                self.next = Some(begun(Asked::Granted(request.clone()), Some(result.clone())));
+                return true;
+            }
+            Entry::Denied { operation, label, .. } => {
+                self.next = Some(begun(Asked::Denied { operation: operation.clone(), label: label.clone() }, None));
+                return true;
+            }
+            Entry::StepEnded { .. } | Entry::Planned { .. } | Entry::Assessed { .. } => {
+                self.end = Some(recorded.entry.clone());
+            }
+            entry => {
+                let Some(open) = self.next.as_mut().filter(|open| open.sequence == recorded.seq) else { return false };
+                match entry {
+                    Entry::Evidence { data } => open.evidence.push(data.clone()),
+                    // That it has not happened says nothing of what was done after that was said.
+                    Entry::Decided { done, .. } => open.decided = *done,
+                    Entry::Outcome { result, .. } => {
+                        open.result = Some(result.clone());
+                        return true;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        false
+    }
+}

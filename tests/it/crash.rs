@@ -1,0 +1,204 @@
+//! The demo's upgrade and rollback, killed at every moment that its gate and its journal number, and gone on with; and killed
+//! once more while it goes on. `BACKOUT_TEST_POINTS=12..20` looks at some of them only.
+use crate::support::{bench::PATIENCE, shop::Shop};
+use backout::{
+    cli::demo::{proof::Proof, releases::Version},
+    journal::{Entry, Reader, Recorded},
+};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    os::unix::process::ExitStatusExt,
+    process::Output,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+/// Products at the same time: a run mostly waits.
+const HOSTS: usize = 5;
+
+struct Matrix {
+    next: AtomicUsize,
+    /// The first point that is none any more.
+    end: AtomicUsize,
+    seen: Mutex<BTreeMap<&'static str, usize>>,
+}
+
+impl Matrix {
+    fn new() -> Self {
+        let range = std::env::var("BACKOUT_TEST_POINTS").ok();
+        let parsed = |text: String| -> Option<Range<usize>> {
+            let (from, to) = text.split_once("..")?;
+            Some(from.parse().ok()?..to.parse().ok()?)
+        };
+        let range = range.map(|text| parsed(text).expect("BACKOUT_TEST_POINTS has the form 12..20"));
+        let range = range.unwrap_or(1..usize::MAX);
+        Self { next: range.start.into(), end: range.end.into(), seen: Mutex::default() }
+    }
+
+    fn point(&self) -> Option<usize> {
+        let point = self.next.fetch_add(1, Ordering::SeqCst);
+        (point < self.end.load(Ordering::SeqCst)).then_some(point)
+    }
+
+    fn count(&self, what: &'static str) {
+        *self.seen.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    /// On hosts of their own, until no point is left.
+    fn every_point(&self, round: impl Fn(&mut Host, usize) + Sync, host: impl Fn() -> Host + Sync) {
+        std::thread::scope(|scope| {
+            let (round, host) = (&round, &host);
+            let hosts: Vec<_> = (0..HOSTS)
+                .map(|_| {
+                    scope.spawn(move || {
+                        let mut host = host();
+                        while let Some(point) = self.point() {
+                            round(&mut host, point);
+                        }
+                    })
+                })
+                .collect();
+            let failed = hosts.into_iter().filter_map(|host| host.join().err()).count();
+            assert_eq!(failed, 0);
+        });
+        println!("crash points: {}, {:?}", self.end.load(Ordering::SeqCst) - 1, self.seen.lock().unwrap());
+    }
+}
+
+struct Host {
+    shop: Shop,
+    before: Proof,
+}
+
+impl Host {
+    fn new(version: Version) -> Self {
+        let mut shop = Shop::new(version);
+        let settings = "require = { settings = { watch = \"1s\", load = \"1s\", clients = 2 } }";
+        shop.edit_site("versions = \"2.*\"", &format!("versions = \"2.*\"\n{settings}"));
+        shop.open();
+        let before = shop.proof();
+        Self { shop, before }
+    }
+
+    /// Killed at this point, if it comes to it.
+    fn killed_at(&self, point: usize, args: &[&str]) -> Output {
+        self.shop.command(args).env("BACKOUT_CRASH_AT", point.to_string()).output().unwrap()
+    }
+
+    fn entries(&self) -> Vec<Recorded> {
+        let reader = Reader::find(&self.shop.folder.path("state/journal.db")).unwrap();
+        reader.map(|reader| reader.since(0).unwrap()).unwrap_or_default()
+    }
+
+    /// Goes on until it comes to an end; killed once more on the way. The code that it ends with.
+    fn resumed(&self, matrix: &Matrix, point: usize) -> Option<i32> {
+        // Another moment each time, at its beginning as often as further on.
+        let again = 1 + point * 7 % 60;
+        let resume = ["resume", "--yes"];
+        let output = self.killed_at(again, &resume);
+        if output.status.signal() != Some(9) {
+            return self.ended(&output, point);
+        }
+        matrix.count("killed again");
+        let began = Instant::now();
+        let output = self.shop.backout(&resume);
+        assert!(began.elapsed() < PATIENCE, "point {point}");
+        self.ended(&output, point)
+    }
+
+    /// `None`: there is nothing to go on with.
+    fn ended(&self, output: &Output, point: usize) -> Option<i32> {
+        let said = said(output);
+        if output.status.code() == Some(3) && said.contains("there is no run to go on with") {
+            return None;
+        }
+        println!("point {point}: {:?}\n{said}", output.status.code());
+        Some(output.status.code().unwrap_or_else(|| panic!("point {point}: {said}")))
+    }
+
+    /// What began has ended once, and no more; the copies are freed.
+    fn is_whole(&self, point: usize) {
+        let mut begun: BTreeMap<_, (i64, u32)> = BTreeMap::new();
+        let entries = self.entries();
+        for recorded in &entries {
+            let key = (recorded.run, recorded.place.clone(), recorded.seq);
+            match &recorded.entry {
+                Entry::Intent(_) => {
+                    assert!(begun.insert(key, (recorded.id, 0)).is_none(), "point {point}: begun twice");
+                }
+                Entry::Outcome { .. } => begun.get_mut(&key).unwrap().1 += 1,
+                _ => {}
+            }
+        }
+        for ((run, place, seq), (number, outcomes)) in begun {
+            let host = place.step.is_empty();
+            assert!(outcomes == 1 || host, "point {point}: run {run}, {} {seq} (entry {number})", place.title());
+        }
+        self.shop.is_as(&self.before);
+        assert!(self.shop.folder.database().is_file(), "point {point}: a fence is left");
+        let points = self.shop.expect(0, &["restore-points"]);
+        if !points.contains("there is no restore point") {
+            self.shop.expect(0, &["commit", "--yes"]);
+        }
+        assert_eq!(self.shop.copies(), [""; 0], "point {point}: copies that no restore point knows");
+    }
+}
+
+fn said(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn an_upgrade_that_goes_back_is_killed_at_every_point() {
+    let matrix = Matrix::new();
+    matrix.every_point(
+        |host, point| {
+            let package = host.shop.package();
+            let output = host.killed_at(point, &["upgrade", "--yes", package.to_str().unwrap()]);
+            if output.status.signal() == Some(9) {
+                match host.resumed(&matrix, point) {
+                    // Nothing had been begun.
+                    None => matrix.count("before the run"),
+                    Some(4) => matrix.count("taken back"),
+                    other => panic!("point {point}: {other:?}"),
+                }
+            } else {
+                assert_eq!(output.status.code(), Some(4), "point {point}: {}", said(&output));
+                matrix.end.fetch_min(point, Ordering::SeqCst);
+            }
+            host.is_whole(point);
+        },
+        || Host::new(Version::V2Bad),
+    );
+}
+
+#[test]
+fn a_rollback_on_request_is_killed_at_every_point() {
+    let matrix = Matrix::new();
+    matrix.every_point(
+        |host, point| {
+            let package = host.shop.package();
+            host.shop.expect(0, &["upgrade", "--yes", package.to_str().unwrap()]);
+            let output = host.killed_at(point, &["rollback", "--yes"]);
+            if output.status.signal() == Some(9) {
+                match host.resumed(&matrix, point) {
+                    None => {
+                        matrix.count("before the run");
+                        host.shop.expect(0, &["rollback", "--yes"]);
+                    }
+                    Some(0) => matrix.count("rolled back"),
+                    other => panic!("point {point}: {other:?}"),
+                }
+            } else {
+                assert_eq!(output.status.code(), Some(0), "point {point}: {}", said(&output));
+                matrix.end.fetch_min(point, Ordering::SeqCst);
+            }
+            host.is_whole(point);
+        },
+        || Host::new(Version::V2Good),
+    );
+}
