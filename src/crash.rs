@@ -3,6 +3,7 @@
 
 /// A moment at which `BACKOUT_CRASH_AT` can end the process: the N-th that it comes to.
 #[cfg(debug_assertions)]
+#[expect(clippy::disallowed_methods, reason = "it is for tests, which say it to the processes that they start")]
 pub fn point() {
     use std::sync::{
         LazyLock,

@@ -1,6 +1,7 @@
 //! A file per subcommand: its arguments and what it does. `ui` alone writes to the terminal.
 mod allow;
 mod assess;
+mod begin;
 mod check;
 mod columns;
 mod commit;
@@ -13,6 +14,7 @@ mod inspect;
 mod lead;
 mod moment;
 mod past;
+mod people;
 mod prepare;
 pub mod progress;
 mod replay;

@@ -158,7 +158,7 @@ pub struct Header {
     /// the step that a rollback begins with, those before it being taken as done; empty: the first
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first_step: String,
-    pub limits: Limits,
+    pub limits: Box<Limits>,
 }
 
 /// What each attempt of a step may use. With it, the journal, the component and the payload are enough to run it again.

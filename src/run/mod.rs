@@ -89,7 +89,7 @@ impl Run {
         setup.header.holds = hold::ids(&setup.hold.resources).iter().map(ToString::to_string).collect();
         setup.header.bound =
             setup.hold.resources.labels().into_iter().map(|(label, id)| (label, id.to_string())).collect();
-        setup.header.limits = setup.limits.recorded();
+        setup.header.limits = Box::new(setup.limits.recorded());
         let (journal, id) = Journal::begin(&state.join("journal.db"), setup.header.clone(), listener(&setup.events))?;
         if setup.memory.restore_point.run == 0 {
             setup.memory.restore_point = RestorePoint::of(id);

@@ -43,7 +43,10 @@ pub struct Point {
 impl Point {
     /// What a run that uses this restore point begins with.
     pub fn memory(&self) -> Memory {
-        self.memory.clone()
+        // What earlier runs have touched is not what this one has.
+        let mut memory = self.memory.clone();
+        memory.disturbances = 0;
+        memory
     }
     pub fn restore_point(&self) -> &RestorePoint {
         &self.memory.restore_point

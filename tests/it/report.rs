@@ -77,7 +77,8 @@ fn people_who_are_called_get_a_block_of_what_is_done_and_what_is_not() {
                           nothing is half-exchanged
               next        1. remove the cause: rollback/restore: database orders: exchanging failed: no space
                             left on the disk (unavailable)
-                          2. backout rollback    go back to the restore point; what is restored already is
+                          2. backout resume 12    go on where it stopped; what is done is not done again
+                          3. backout rollback    go back to the restore point; what is restored already is
                             left alone
         "#]],
     );
@@ -102,9 +103,10 @@ fn people_who_are_called_get_a_block_of_what_is_done_and_what_is_not() {
                           proven copy of tree shop-app of 2026-03-01 14:06:41 UTC, 180 MB
                           nothing is half-exchanged
               next        1. make sure that it does not go on; while it does, its resources are held
-                          2. backout rollback    go back to the restore point; what is restored already is
+                          2. backout resume 12    go on where it stopped; what is done is not done again
+                          3. backout rollback    go back to the restore point; what is restored already is
                             left alone
-                          3. backout unfence    only if nothing is to be restored: let applications in again
+                          4. backout unfence    only if nothing is to be restored: let applications in again
         "#]],
     );
     block(&story::upgraded(), expect!["nothing\n"]);

@@ -1,6 +1,6 @@
 //! Journals told by hand, for what reads journals.
 use backout::{
-    journal::{Ending, Entry, Header, Level, Limits, Place, Recorded, Request, Risk, RunId, Step},
+    journal::{Ending, Entry, Header, Level, Place, Recorded, Request, Risk, RunId, Step},
     resource::{Area, Failure, Reading, Ruling, Verdict},
 };
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub fn header(command: &str) -> Header {
         backout: "0.1.0".into(),
         restore_point: 0,
         holds: vec!["database:shop-prod".into(), "tree:shop-app".into(), "service:shop".into()],
-        limits: Limits::default(),
+        limits: Box::default(),
         ..Header::default()
     }
 }

@@ -95,7 +95,7 @@ impl Memory {
                 let Some(open) = self.open.remove(&key()) else { return };
                 // What a driver denies (a path out of a tree) it has not begun.
                 if matches!(result, Err(failure) if failure.kind == FailureKind::Denied) {
-                    self.disturbances -= u32::from(open.disturbs);
+                    self.disturbances = self.disturbances.saturating_sub(u32::from(open.disturbs));
                 }
                 self.restore_point.ended(recorded, &open, result.as_ref().ok());
                 if let (Ok(value), true) = (result, own) {

@@ -1,0 +1,194 @@
+//! From a package and what is held for it to a run: one that begins, or one that goes on.
+use super::{Refused, lead::Lead, people::People, state};
+use crate::{
+    gate::Quota,
+    journal::{Header, Reader, Resumption, RunSummary},
+    package::Package,
+    resource::{
+        process::own_executable,
+        run::{Approver, Facts, Memory},
+    },
+    run::{
+        Hold, Run, Setup,
+        restore_point::{self, Point},
+    },
+    session::{Engine, Limits, Script},
+    site,
+};
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::Arc,
+};
+
+impl Lead {
+    pub fn script(&self, package: &Package) -> anyhow::Result<Script> {
+        let engine =
+            Engine::new(&self.site.state.join("cache"))?.compiling_apart(own_executable(), self.site.limits.compile);
+        Ok(engine.load(&package.script).map_err(|e| Refused::new(e.to_string()))?)
+    }
+
+    pub fn facts(&self, package: &Package, from_version: &str) -> anyhow::Result<Facts> {
+        Ok(Facts {
+            package: package.manifest.name.clone(),
+            version: package.manifest.version.to_string(),
+            from_version: from_version.to_owned(),
+            to_version: package.manifest.version.to_string(),
+            settings: self.site.settings(package)?,
+            payloads: package.payloads.clone(),
+        })
+    }
+
+    /// Begins the run of a script.
+    pub fn begin(&self, command: &str, package: &Package, hold: Hold, point: Option<&Point>) -> anyhow::Result<Run> {
+        self.begin_at(command, package, hold, point, None)
+    }
+
+    /// `first_step`: those before it are taken as done.
+    pub fn begin_at(
+        &self,
+        command: &str,
+        package: &Package,
+        hold: Hold,
+        point: Option<&Point>,
+        first_step: Option<&str>,
+    ) -> anyhow::Result<Run> {
+        let script = self.script(package)?;
+        let from_version = match point {
+            Some(point) => point.from_version.clone(),
+            None => self.site.installed_version()?.unwrap_or_default(),
+        };
+        if point.is_none() {
+            self.site.upgradable(package)?;
+            // What could not be exchanged is found before the upgrade, not by its rollback.
+            self.site.survey().none_or()?;
+            state::keep_package(&self.site.state, package)?;
+        }
+        let facts = self.facts(package, &from_version)?;
+        let header = Header {
+            package: facts.package.clone(),
+            version: facts.version.clone(),
+            digest: package.digest.clone(),
+            from_version,
+            to_version: facts.to_version.clone(),
+            sections: self.site.sections_of(package, &hold.resources),
+            first_step: first_step.unwrap_or_default().to_owned(),
+            ..self.header(command, point)
+        };
+        let memory = point.map(Point::memory).unwrap_or_default();
+        self.start(Setup {
+            header,
+            facts,
+            memory,
+            hold,
+            script: Some(script),
+            limits: limits(&self.site.limits),
+            approver: self.people(),
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        })
+    }
+
+    /// Goes on with a run. `memory`: of its restore point, as it was before the run began.
+    pub fn resume(
+        &self,
+        run: &RunSummary,
+        package: &Package,
+        hold: Hold,
+        memory: Memory,
+        skip: Vec<String>,
+    ) -> anyhow::Result<Run> {
+        let resumption = Resumption {
+            digest: package.digest.clone(),
+            site: self.site.digest.clone(),
+            backout: env!("CARGO_PKG_VERSION").to_owned(),
+            skip,
+        };
+        let setup = Setup {
+            header: run.header.clone(),
+            facts: self.facts(package, &run.header.from_version)?,
+            memory,
+            hold,
+            script: Some(self.script(package)?),
+            limits: Limits::of(&run.header.limits),
+            approver: self.people(),
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        };
+        Ok(Run::resume(&self.site.state, run.run, resumption, setup)?)
+    }
+
+    /// Begins a run of the host alone.
+    pub fn begin_without_script(&self, command: &str, hold: Hold, point: Option<&Point>) -> anyhow::Result<Run> {
+        let mut header = self.header(command, point);
+        if let Some(point) = point {
+            header.package = point.package.clone();
+            header.from_version = point.from_version.clone();
+            header.to_version = point.to_version.clone();
+        }
+        self.start(Setup {
+            header,
+            facts: Facts::default(),
+            memory: point.map(Point::memory).unwrap_or_default(),
+            hold,
+            script: None,
+            limits: Limits::default(),
+            approver: self.people(),
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        })
+    }
+
+    fn start(&self, setup: Setup) -> anyhow::Result<Run> {
+        Ok(Run::begin(&self.site.state, setup)?)
+    }
+
+    fn header(&self, command: &str, point: Option<&Point>) -> Header {
+        Header {
+            command: command.to_owned(),
+            site: self.site.digest.clone(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            seed: RandomState::new().build_hasher().finish(),
+            backout: env!("CARGO_PKG_VERSION").to_owned(),
+            restore_point: point.map_or(0, |p| p.run),
+            ..Header::default()
+        }
+    }
+
+    fn people(&self) -> Arc<dyn Approver> {
+        let given = self.common.approve.iter().filter_map(|pair| pair.split_once('='));
+        let given = given.map(|(role, name)| (role.to_owned(), name.to_owned())).collect();
+        let (decisions, display, cancel) = (self.decisions.clone(), self.display.clone(), self.cancel.clone());
+        Arc::new(People { given, decisions, display, cancel })
+    }
+
+    /// What was known of its restore point before a run began.
+    pub fn memory_before(&self, reader: &Reader, run: &RunSummary) -> anyhow::Result<Memory> {
+        let point = run.header.restore_point;
+        if point == 0 {
+            return Ok(Memory::of(run.run));
+        }
+        let mut earlier = reader.since(point)?;
+        let first = earlier.iter().find(|recorded| recorded.run == run.run).map_or(i64::MAX, |first| first.id);
+        earlier.retain(|recorded| recorded.id < first);
+        let points = restore_point::points(&earlier);
+        Ok(points.iter().find(|p| p.run == point).map(Point::memory).unwrap_or_else(|| Memory::of(point)))
+    }
+
+    /// What a replay needs besides the journal: the payloads. All else is recorded.
+    pub fn facts_of_record(&self, package: &Package) -> Facts {
+        Facts { payloads: package.payloads.clone(), ..Facts::default() }
+    }
+}
+
+/// What the site does not limit otherwise is limited as it always is.
+fn limits(site: &site::Limits) -> Limits {
+    let usual = Limits::default();
+    let quota = Quota {
+        calls: site.host_calls.unwrap_or(usual.quota.calls),
+        log_bytes: site.log_bytes.unwrap_or(usual.quota.log_bytes),
+        store_bytes: site.store_bytes.unwrap_or(usual.quota.store_bytes),
+        wall: site.time.unwrap_or(usual.quota.wall),
+        ..usual.quota
+    };
+    Limits { memory: site.memory.unwrap_or(usual.memory), cpu: site.cpu.unwrap_or(usual.cpu), quota, ..usual }
+}
