@@ -1,7 +1,11 @@
 //! The file itself: whose it is, of which format, and that nothing is in it but what Backout puts there.
 use super::{entry::FORMAT, error::Error};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
-use std::{io::ErrorKind, path::Path, time::Duration};
+use std::{
+    io::ErrorKind,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Marks the file as a Backout journal ("bkot").
 pub const APPLICATION_ID: i64 = 0x626b_6f74;
@@ -42,6 +46,9 @@ pub fn is_there(path: &Path) -> Result<bool, Error> {
     }
 }
 
+/// How long another process may be at it.
+const BUSY: Duration = Duration::from_secs(10);
+
 /// For writing; makes what is not there yet.
 pub fn open(path: &Path) -> Result<Connection, Error> {
     let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
@@ -49,9 +56,9 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
     let mut db = connect(path, OpenFlags::default())?;
     // Looked at before anything is set: what is not ours stays as it is.
     examine(&db, path)?;
+    with_write_ahead_log(&db).map_err(sqlite)?;
     // FULL: the write-ahead log reaches the disk at every commit.
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;")
-        .map_err(sqlite)?;
+    db.execute_batch("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;").map_err(sqlite)?;
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
     if examine(&tx, path)? == Content::Nothing {
         let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};");
@@ -60,6 +67,19 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
     }
     tx.commit().map_err(sqlite)?;
     Ok(db)
+}
+
+/// Two that make a journal at the same time stand in each other's way, and SQLite does not wait here.
+fn with_write_ahead_log(db: &Connection) -> rusqlite::Result<()> {
+    let until = Instant::now() + BUSY;
+    loop {
+        match db.execute_batch("PRAGMA journal_mode = WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
 }
 
 /// For reading. Reading a write-ahead log takes a file of shared memory beside it, hence not read-only.
@@ -80,7 +100,7 @@ pub fn open_to_read(path: &Path) -> Result<Option<Connection>, Error> {
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     let connect = || {
         let db = Connection::open_with_flags(path, flags)?;
-        db.busy_timeout(Duration::from_secs(10))?;
+        db.busy_timeout(BUSY)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
