@@ -44,6 +44,9 @@ impl Observe for Nothing {
     async fn status(&self) -> Result<Status, Failure> {
         Ok(Status::Running)
     }
+    async fn start_id(&self) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
     async fn search(&self, _: &Mark, _: &[String]) -> Result<Vec<String>, Failure> {
         Ok(vec![])
     }
@@ -63,6 +66,9 @@ impl Mutate for Reloading {
         Ok(())
     }
     async fn stop(&self, _: &CallCtx) -> Result<(), Failure> {
+        Ok(())
+    }
+    async fn restart(&self, _: &CallCtx) -> Result<(), Failure> {
         Ok(())
     }
     async fn reload(&self, _: &CallCtx) -> Result<(), Failure> {

@@ -125,7 +125,11 @@ impl Gate {
         crash::point();
         let result = match tokio::time::timeout_at(call.deadline.into(), operation.execute(half, call)).await {
             // Past its point of no return it may have happened all the same.
-            Ok(Err(failure)) if O::Class::NAME == class::Once::NAME && testimony.given.load(Ordering::Relaxed) => {
+            Ok(Err(failure))
+                if O::Class::NAME == class::Once::NAME
+                    && testimony.given.load(Ordering::Relaxed)
+                    && !operation.is_final(&failure) =>
+            {
                 match self.look(doing, &format!("{failure}; ")).await? {
                     Some(output) => {
                         let text = format!("{} on `{}` is done all the same: {failure}", O::NAME, operation.label());

@@ -11,6 +11,13 @@ pub enum Reconciled<T> {
     Unknown(String),
 }
 
+impl Reconciled<()> {
+    /// Of what may be done twice: where nobody can say whether it has happened, it is done again.
+    pub fn of_idempotent(done: Result<bool, Failure>) -> Self {
+        if matches!(done, Ok(true)) { Self::Done(()) } else { Self::NotDone }
+    }
+}
+
 pub type Half<O> = <<O as Operation>::Class as Class>::Half<<O as Operation>::On>;
 pub type Observer<O> = <<O as Operation>::On as Kind>::Observer;
 
@@ -68,6 +75,12 @@ pub trait Operation: Serialize + Send + Sync {
         nothing.map_err(|_| {
             Failure::inconclusive(format!("it is said to have happened; what {} came to is not known", Self::NAME))
         })
+    }
+
+    /// Whether a failure tells all that there is to know, also after the first evidence: a command that has ended with an exit
+    /// code of its own has said what it had to say.
+    fn is_final(&self, _failure: &Failure) -> bool {
+        false
     }
 
     /// Whether it has happened, after a time-out or a crash. Whatever still works for it has been ended before.

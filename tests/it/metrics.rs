@@ -263,6 +263,9 @@ impl service::Observe for Fake {
     async fn status(&self) -> Result<Status, Failure> {
         Ok(Status::Running)
     }
+    async fn start_id(&self) -> Result<Option<String>, Failure> {
+        unreachable!()
+    }
     async fn search(&self, _: &Mark, _: &[String]) -> Result<Vec<String>, Failure> {
         Ok(Vec::new())
     }

@@ -1,4 +1,6 @@
 //! Supervised processes, with real programs: what a stop leaves behind (nothing), and what is known after anything has died.
+mod done;
+
 use crate::support::{
     bench::{BACKOUT, Bench, PATIENCE, alive, kill, stat, wait_for},
     call::call,
@@ -281,12 +283,14 @@ fn another_backout() {
         log_keep: 2,
     };
     let section = Section { driver: Driver::Process(section), uses: Vec::new() };
-    let web = drivers::open_with("web", &section, Path::new(&state), BACKOUT.into());
+    let program = std::env::var("BACKOUT_TEST_PROGRAM").unwrap_or(BACKOUT.into());
+    let web = drivers::open_with("web", &section, Path::new(&state), program.into());
     println!("at it");
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         match std::env::var("BACKOUT_TEST_ACT").unwrap().as_str() {
             "start" => web.mutator.start(&now()).await.unwrap(),
             "stop" => web.mutator.stop(&now()).await.unwrap(),
+            "restart" => web.mutator.restart(&now()).await.unwrap(),
             other => panic!("{other}"),
         }
     });

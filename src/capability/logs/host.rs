@@ -63,6 +63,9 @@ mod tests {
         async fn status(&self) -> Result<Status, Failure> {
             Ok(Status::Running)
         }
+        async fn start_id(&self) -> Result<Option<String>, Failure> {
+            Ok(None)
+        }
         async fn search(&self, since: &Mark, texts: &[String]) -> Result<Vec<String>, Failure> {
             let lines = self.0.lock().unwrap();
             let since = usize::try_from(since.position).unwrap();
@@ -80,6 +83,9 @@ mod tests {
             Ok(())
         }
         async fn stop(&self, _: &CallCtx) -> Result<(), Failure> {
+            Ok(())
+        }
+        async fn restart(&self, _: &CallCtx) -> Result<(), Failure> {
             Ok(())
         }
         async fn reload(&self, _: &CallCtx) -> Result<(), Failure> {

@@ -2,10 +2,10 @@ use crate::{
     gate::{Operation, Reconciled, class},
     resource::{
         CallCtx, Failure, Right, Service,
-        service::{Mutator, Observer, Status},
+        service::{Before, Mutator, Observer, Status},
     },
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -46,20 +46,11 @@ impl Operation for Start {
         service.start(call).await
     }
     async fn reconcile(&self, service: &Observer, _: &[Value], call: &CallCtx) -> Result<Reconciled<()>, Failure> {
-        loop {
-            return Ok(match service.status().await? {
-                Status::Running => Reconciled::Done(()),
-                Status::Stopped | Status::Failed => Reconciled::NotDone,
-                Status::Starting if call.remaining().is_zero() => {
-                    Reconciled::Unknown(format!("`{}` is still starting", self.service))
-                }
-                // What was begun goes on without the call.
-                Status::Starting => {
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                    continue;
-                }
-            });
-        }
+        let status = settled(service, call).await;
+        Ok(match status {
+            Ok(Status::Starting) => Reconciled::Unknown(format!("`{}` is still starting", self.service)),
+            status => Reconciled::of_idempotent(status.map(|status| status == Status::Running)),
+        })
     }
 }
 
@@ -83,15 +74,20 @@ impl Operation for Stop {
         service.stop(call).await
     }
     async fn reconcile(&self, service: &Observer, _: &[Value], call: &CallCtx) -> Result<Reconciled<()>, Failure> {
+        Ok(Reconciled::of_idempotent(self.done(service, call).await))
+    }
+}
+impl Stop {
+    async fn done(&self, service: &Observer, call: &CallCtx) -> Result<bool, Failure> {
         loop {
-            let ended = matches!(service.status().await?, Status::Stopped | Status::Failed);
-            if ended && service.processes().await?.is_empty() {
-                return Ok(Reconciled::Done(()));
+            if matches!(service.status().await?, Status::Stopped | Status::Failed) {
+                // What has lost its supervisor nobody ends.
+                return Ok(service.processes().await?.is_empty());
             }
-            if call.remaining().is_zero() {
-                return Ok(Reconciled::NotDone);
+            // What was told to end may be about to; what was not goes on.
+            if call.remaining().is_zero() || service.start_id().await?.is_some() {
+                return Ok(false);
             }
-            // It was told, and may be about to end.
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -111,8 +107,32 @@ impl Operation for Restart {
         &self.service
     }
     async fn execute(&self, service: &Mutator, call: &CallCtx) -> Result<(), Failure> {
-        service.stop(call).await?;
-        service.start(call).await
+        service.restart(call).await
+    }
+    async fn reconcile(
+        &self,
+        service: &Observer,
+        evidence: &[Value],
+        call: &CallCtx,
+    ) -> Result<Reconciled<()>, Failure> {
+        let Some(before) = before(evidence)? else { return Ok(Reconciled::NotDone) };
+        loop {
+            let status = settled(service, call).await?;
+            return Ok(match (status, service.start_id().await?) {
+                (Status::Starting, _) => Reconciled::Unknown(format!(
+                    "{}; `{}` is still starting: look whether it comes up",
+                    before.what, self.service
+                )),
+                (Status::Running, Some(now)) if before.start.as_ref() != Some(&now) => Reconciled::Done(()),
+                // The one that was to be stopped was told, and goes on for a while.
+                (Status::Running, None) if !call.remaining().is_zero() => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+                // Doing it again takes nobody's place who came up by it: either nothing runs, or what ran before.
+                _ => Reconciled::NotDone,
+            });
+        }
     }
 }
 
@@ -132,4 +152,40 @@ impl Operation for Reload {
     async fn execute(&self, service: &Mutator, call: &CallCtx) -> Result<(), Failure> {
         service.reload(call).await
     }
+    async fn reconcile(
+        &self,
+        service: &Observer,
+        evidence: &[Value],
+        call: &CallCtx,
+    ) -> Result<Reconciled<()>, Failure> {
+        let Some(before) = before(evidence)? else { return Ok(Reconciled::NotDone) };
+        settled(service, call).await?;
+        Ok(match service.start_id().await? {
+            Some(now) if before.start.as_ref() == Some(&now) => Reconciled::Unknown(format!(
+                "{}; nobody can see whether it was: look in the log of `{}` whether it has read its configuration since",
+                before.what, self.service
+            )),
+            // It was started since, and read its configuration then.
+            Some(_) => Reconciled::Done(()),
+            None => Reconciled::NotDone,
+        })
+    }
+}
+
+/// What goes on without the call is waited for.
+async fn settled(service: &Observer, call: &CallCtx) -> Result<Status, Failure> {
+    loop {
+        match service.status().await? {
+            Status::Starting if !call.remaining().is_zero() => tokio::time::sleep(LOOK_AGAIN).await,
+            status => return Ok(status),
+        }
+    }
+}
+
+/// `None`: it came to nothing that could be in doubt.
+fn before(evidence: &[Value]) -> Result<Option<Before>, Failure> {
+    // The last attempt counts: each one before was looked at before the next began.
+    let Some(last) = evidence.last() else { return Ok(None) };
+    let before = Before::deserialize(last);
+    before.map(Some).map_err(|e| Failure::failed(format!("what was written down before cannot be read: {e}")))
 }

@@ -34,6 +34,11 @@ pub fn signal_named(name: &str) -> Option<Signal> {
     })
 }
 
+/// Now, for people who read it later and elsewhere.
+pub fn moment() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// Runs what reads files or `/proc` where it delays nobody.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work)

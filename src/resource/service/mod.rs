@@ -73,6 +73,15 @@ pub struct Mark {
     pub position: u64,
 }
 
+/// What a restart or a reload writes down before: without it, nobody knows afterwards by which start the service ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// `None`: it did not run.
+    pub start: Option<String>,
+    /// What was about to be done, for people.
+    pub what: String,
+}
+
 pub const MAX_LINES: usize = 100;
 pub const MAX_LINE_BYTES: usize = 64 << 10;
 
@@ -82,6 +91,8 @@ pub type Mutator = dyn Mutate;
 #[async_trait]
 pub trait Observe: Send + Sync {
     async fn status(&self) -> Result<Status, Failure>;
+    /// A word for the start by which it runs, another one after each start. `None`: it does not run, or was told to end.
+    async fn start_id(&self) -> Result<Option<String>, Failure>;
     /// Lines since the mark that contain any of `texts`, at most `MAX_LINES` and `MAX_LINE_BYTES`,
     /// oldest first. `inconclusive` when not all of them can be told any more.
     async fn search(&self, since: &Mark, texts: &[String]) -> Result<Vec<String>, Failure>;
@@ -93,6 +104,9 @@ pub trait Observe: Send + Sync {
 pub trait Mutate: Send + Sync {
     async fn start(&self, call: &CallCtx) -> Result<(), Failure>;
     async fn stop(&self, call: &CallCtx) -> Result<(), Failure>;
+    /// Writes `Before` as evidence.
+    async fn restart(&self, call: &CallCtx) -> Result<(), Failure>;
+    /// Writes `Before` as evidence.
     async fn reload(&self, call: &CallCtx) -> Result<(), Failure>;
     /// The end of the log as it is now. What was written before is on disk when it returns.
     async fn mark(&self, call: &CallCtx) -> Result<Mark, Failure>;

@@ -4,17 +4,20 @@ mod log;
 mod record;
 pub mod supervisor;
 
-use super::super::{MAX_LINE_BYTES, MAX_LINES, Mark, Mutate, Observe, Process, Status};
+use super::super::{Before, MAX_LINE_BYTES, MAX_LINES, Mark, Mutate, Observe, Process, Status};
 use crate::resource::{
     CallCtx, Failure,
     process::{
-        Helper, Identity, Program, Redaction, all, blocking, boot_id, bounded, descendants, end, marked, signal_named,
+        Helper, Identity, Program, Redaction, all, blocking, boot_id, bounded, descendants, end, marked, moment, signal_named,
         unique,
     },
 };
 use async_trait::async_trait;
 use record::{Home, Record, StopOrder};
-use rustix::process::Signal;
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, test_kill_process},
+};
 use std::{
     ffi::OsStr,
     fs::{File, OpenOptions},
@@ -29,6 +32,8 @@ use tokio::time::{sleep, timeout};
 
 /// The variable by which everything that a service has started is found when its supervisor is gone.
 const MARK: &str = "BACKOUT_SERVICE";
+/// The variable by which a supervisor is found that holds no lock yet. It names the folder of its service.
+const SUPERVISES: &str = "BACKOUT_SUPERVISES";
 /// How often is looked while waiting for somebody else.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// For a supervisor to do what it has been told, beyond the time that the program has.
@@ -184,12 +189,33 @@ impl Supervised {
             .map_err(failed)?;
         let arguments = [OsStr::new("service"), OsStr::new("--dir"), self.home.path().as_os_str()];
         let output = [Stdio::null(), Stdio::from(last_words)];
-        let mut helper = Helper::start(&self.executable, &arguments, None, &order, output).await.map_err(failed)?;
+        let folder = self.home.path().to_string_lossy();
+        let mark = Some((SUPERVISES, &*folder));
+        let mut helper = Helper::start(&self.executable, &arguments, mark, &order, output).await.map_err(failed)?;
         match helper.report().await.map_err(failed)? {
             Some(Report::Begun | Report::Held) => Ok(()),
             Some(Report::Failed(why)) => Err(Failure::failed(why)),
             None => Err(Failure::failed("its supervisor ended before it began")),
         }
+    }
+
+    /// A supervisor that a killed Backout has started lives, and may take its lock at any moment.
+    async fn expected(&self) -> Result<bool, Failure> {
+        let folder = self.home.path().to_string_lossy().into_owned();
+        let found = blocking(move || marked(SUPERVISES, &folder)).await?;
+        Ok(!found.map_err(|e| Failure::failed(format!("its supervisor cannot be seen: {e}")))?.is_empty())
+    }
+
+    /// The service at a moment when no supervisor is on its way; in this Backout's turn nobody begins one.
+    async fn look_ahead(&self) -> Result<Option<Look>, Failure> {
+        let look = self.look().await?;
+        Ok(if look.held || !self.expected().await? { Some(look) } else { None })
+    }
+
+    /// What runs, unless it was told to end.
+    async fn kept(&self) -> Result<Option<Record>, Failure> {
+        let look = self.look().await?;
+        Ok(look.kept().filter(|record| !record.stopped && record.ended.is_none()).cloned())
     }
 
     /// Waits until it has run long enough to count as started.
@@ -269,6 +295,11 @@ impl Supervised {
         )))
     }
 
+    async fn testify(&self, before: Before, call: &CallCtx) -> Result<(), Failure> {
+        let before = serde_json::to_value(before).map_err(|e| Failure::failed(e.to_string()))?;
+        call.evidence(before).await
+    }
+
     /// For a supervisor that does not do what it is told: stopped, or stuck in a disk.
     async fn break_up(&self, supervisor: Identity) -> Result<(), Failure> {
         let family = blocking(move || descendants(supervisor.pid)).await?;
@@ -290,6 +321,10 @@ impl Observe for Supervised {
             Look::at(&home)?.status(settle).map_err(unseen)
         })
         .await?
+    }
+
+    async fn start_id(&self) -> Result<Option<String>, Failure> {
+        Ok(self.kept().await?.filter(|record| record.program.is_some()).map(|record| record.token))
     }
 
     async fn search(&self, since: &Mark, texts: &[String]) -> Result<Vec<String>, Failure> {
@@ -336,7 +371,16 @@ impl Mutate for Supervised {
     async fn start(&self, call: &CallCtx) -> Result<(), Failure> {
         let _turn = self.turn(call).await?;
         loop {
-            let look = self.look().await?;
+            let look = match self.look_ahead().await? {
+                Some(look) => look,
+                None if call.remaining().is_zero() => {
+                    return Err(Failure::timed_out("an earlier supervisor of it has not begun"));
+                }
+                None => {
+                    sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+            };
             if !look.held {
                 self.end_leftovers(&look, call).await?;
                 call.progress(&format!("starting `{}`", self.name), 0, 0);
@@ -359,10 +403,17 @@ impl Mutate for Supervised {
         let _turn = self.turn(call).await?;
         let patience = Instant::now() + self.section.stop_within + MARGIN;
         let look = loop {
-            let look = self.look().await?;
-            if !look.held {
-                break look;
-            }
+            let look = match self.look_ahead().await? {
+                Some(look) if look.held => look,
+                Some(look) => break look,
+                None if call.remaining().is_zero() => {
+                    return Err(Failure::timed_out("an earlier supervisor of it has not begun"));
+                }
+                None => {
+                    sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+            };
             match look.kept().and_then(|record| Some((record.supervisor, record.supervisor.open()?))) {
                 Some((supervisor, handle)) => {
                     call.progress(&format!("waiting for `{}` to end", self.name), 0, 0);
@@ -396,18 +447,33 @@ impl Mutate for Supervised {
         Ok(())
     }
 
-    async fn reload(&self, _: &CallCtx) -> Result<(), Failure> {
+    async fn restart(&self, call: &CallCtx) -> Result<(), Failure> {
+        let record = self.kept().await?;
+        let what = match record.as_ref().and_then(|record| record.program) {
+            Some(program) => format!("process {} was about to be stopped at {}", program.pid, moment()),
+            None => format!("it did not run, and was about to be started at {}", moment()),
+        };
+        self.testify(Before { start: record.map(|record| record.token), what }, call).await?;
+        self.stop(call).await?;
+        self.start(call).await
+    }
+
+    async fn reload(&self, call: &CallCtx) -> Result<(), Failure> {
         let Some(name) = &self.section.reload else {
             return Err(Failure::invalid("the site does not say how it reads its configuration again (`reload`)"));
         };
         let signal =
             signal_named(name).ok_or_else(|| Failure::invalid(format!("`{name}` is no signal for a reload")))?;
-        let look = self.look().await?;
-        let program = look.kept().filter(|record| record.ended.is_none()).and_then(|record| record.program);
-        if !program.is_some_and(|program| program.signal(signal)) {
-            return Err(Failure::conflict("it does not run"));
+        let away = || Failure::conflict("it does not run");
+        let record = self.kept().await?.ok_or_else(away)?;
+        let program = record.program.ok_or_else(away)?;
+        let handle = program.open().ok_or_else(away)?;
+        if Pid::from_raw(program.pid).is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM)) {
+            return Err(Failure::failed("its process belongs to another user"));
         }
-        Ok(())
+        let what = format!("process {} was about to be sent the signal {name} at {}", program.pid, moment());
+        self.testify(Before { start: Some(record.token), what }, call).await?;
+        if handle.signal(signal) { Ok(()) } else { Err(away()) }
     }
 
     async fn mark(&self, _: &CallCtx) -> Result<Mark, Failure> {
