@@ -123,10 +123,13 @@ impl Site {
             .collect();
         let services = self.services.iter().map(|(name, section)| {
             let service::Driver::Process(process) = &section.driver;
-            (ResourceId::new("service", name), &process.run, &process.dir, &process.env, &process.user)
+            (ResourceId::new("service", name), process.run.clone(), &process.dir, &process.env, &process.user)
         });
         let tools = self.tools.iter();
-        let tools = tools.map(|(name, s)| (ResourceId::new("tool", name), &s.run, &s.dir, &s.env, &s.user));
+        let tools = tools.map(|(name, s)| {
+            let check = s.check.iter().flat_map(|check| &check.run);
+            (ResourceId::new("tool", name), s.run.iter().chain(check).cloned().collect(), &s.dir, &s.env, &s.user)
+        });
         services
             .chain(tools)
             .filter_map(|(id, run, dir, env, user)| {

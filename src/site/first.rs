@@ -339,6 +339,7 @@ driver = "host"                          # cpu, memory, disk-free, network-recei
 # run = ["srv/NAME/current/bin/NAME", "migrate"]
 # user = "NAME"
 # idempotent = true                      # running it twice is harmless
+# check = { run = ["srv/NAME/current/bin/NAME", "migrated"] }   # else: exit code 0 it is done, 1 it is not
 
 # ── grants: `backout allow PACKAGE` shows what is missing, and writes it here ──
 "#;

@@ -231,6 +231,12 @@ impl Reading<'_> {
         let command = self.command(&table);
         let timeout = table.duration("timeout").unwrap_or(Duration::from_secs(600));
         let idempotent = table.boolean("idempotent").unwrap_or(false);
+        let check = table.table("check").and_then(|check| {
+            let run = check.required("run", "[\"program\", \"argument\"]").and_then(|item| self.words(&item));
+            let timeout = check.duration("timeout").unwrap_or(Duration::from_secs(60));
+            check.finish();
+            Some(tool::Check { run: run?, timeout })
+        });
         let uses = self.uses(&table);
         table.finish();
         let command = command?;
@@ -242,6 +248,7 @@ impl Reading<'_> {
             timeout,
             idempotent,
             uses,
+            check,
         })
     }
 
@@ -256,22 +263,24 @@ impl Reading<'_> {
         }
         let dir = table.get("dir").and_then(|item| item.text());
         let user = table.get("user").and_then(|item| item.text());
-        let run = run?;
-        let words = run.strings()?;
-        let mut words = words.into_iter().map(|at| at.value);
+        Some(Command {
+            run: self.words(&run?)?,
+            dir: dir.map_or_else(|| self.dir.to_owned(), |at| path::absolute(self.dir, &at.value)),
+            env: env.into_iter().map(|(name, value)| (name, value.text)).collect(),
+            user: user.map(|at| at.value),
+        })
+    }
+
+    /// Program and arguments.
+    fn words(&self, run: &Item<'_>) -> Option<Vec<String>> {
+        let mut words = run.strings()?.into_iter().map(|at| at.value);
         let Some(program) = words.next().filter(|program| !program.is_empty()) else {
             run.mistake(
                 Mistake::new(format!("`{}` names no program", run.name)).hint("write `[\"program\", \"argument\"]`"),
             );
             return None;
         };
-        let program = path::program(self.dir, &program);
-        Some(Command {
-            run: std::iter::once(program).chain(words).collect(),
-            dir: dir.map_or_else(|| self.dir.to_owned(), |at| path::absolute(self.dir, &at.value)),
-            env: env.into_iter().map(|(name, value)| (name, value.text)).collect(),
-            user: user.map(|at| at.value),
-        })
+        Some(std::iter::once(path::program(self.dir, &program)).chain(words).collect())
     }
 
     /// Databases and trees, by name; by `kind:name` where a name is both.

@@ -34,7 +34,10 @@ impl Site {
         for (name, section) in &self.tools {
             let id = ResourceId::new("tool", name);
             if !coming.contains(&id) {
-                self.note(&mut mistakes, id, program(&section.run, &section.dir));
+                self.note(&mut mistakes, id.clone(), program(&section.run, &section.dir));
+                if let Some(check) = &section.check {
+                    self.note(&mut mistakes, id, program(&check.run, &section.dir));
+                }
             }
         }
         self.twins(&mut mistakes);

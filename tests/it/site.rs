@@ -51,6 +51,7 @@ run = ["srv/shop/current/bin/shop", "migrate"]
 user = "shop"
 timeout = "10m"
 idempotent = true
+check = { run = ["srv/shop/current/bin/shop", "migrated"], timeout = "5s" }
 uses = ["shop-prod"]
 
 [limits]
@@ -234,6 +235,15 @@ fn a_site_is_what_its_file_says() {
                             name: "shop-prod",
                         },
                     ],
+                    check: Some(
+                        Check {
+                            run: [
+                                "srv/shop/current/bin/shop",
+                                "migrated",
+                            ],
+                            timeout: 5s,
+                        },
+                    ),
                 },
             },
             Limits {

@@ -5,13 +5,14 @@ use crate::support::{
 };
 use backout::{
     capability::tool::ops::{RunAgain, RunOnce, terms_of},
-    gate::{Error, Events, Gate, Operation, Stop},
+    gate::{Error, Events, Gate, Operation, Reconciled, Stop},
     journal::{Entry, Header, Journal, Place, Reader},
     resource::{
         Access, FailureKind, Lend, Lent, ResourceId, Resources, Right, Rights, Tool,
-        tool::{MAX_OUTPUT, Section, Terms, drivers},
+        tool::{Check, MAX_OUTPUT, Section, Terms, drivers},
     },
 };
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
@@ -30,6 +31,7 @@ fn section(bench: &Bench, script: &str) -> Section {
         timeout: Duration::from_secs(60),
         idempotent: false,
         uses: Vec::new(),
+        check: None,
     }
 }
 
@@ -221,6 +223,7 @@ async fn another_backout() {
         timeout: PATIENCE,
         idempotent: true,
         uses: Vec::new(),
+        check: None,
     };
     tool(&section).mutator.run(&call(&format!("1/upgrade/{tag}/1/1"), PATIENCE)).await.unwrap();
 }
@@ -355,7 +358,12 @@ async fn out_of_time_it_is_in_doubt_unless_it_may_run_twice() {
     let began = Instant::now();
     let Err(Error::Stop(Stop::InDoubt { operation, label, look, .. })) = line.run(RunOnce::new).await else { panic!() };
     assert_eq!((operation.as_str(), label.as_str()), ("tool.run", "migrate"));
-    assert_eq!(look, "`migrate` runs no more, but was ended before it was done: look at what it should have changed");
+    let look = look.replace(&look[look.find(" at ").unwrap() + 4..look.find(" UTC").unwrap()], "NOW");
+    assert_eq!(
+        look,
+        "`migrate` (sh -c echo began >> began; sleep 1000) was started at NOW UTC and runs no more; the site has no `check` \
+         for it: look at what it should have changed"
+    );
     assert_eq!(bench.processes(), [0; 0]);
     assert!(began.elapsed() >= Duration::from_secs(3));
 
@@ -363,4 +371,113 @@ async fn out_of_time_it_is_in_doubt_unless_it_may_run_twice() {
     assert_eq!(failure.kind, FailureKind::TimedOut);
     assert_eq!(bench.processes(), [0; 0], "timed out is said when nothing goes on any more");
     assert_eq!(fs::read_to_string(bench.join("began")).unwrap(), "began\nbegan\n");
+}
+
+/// What a reconciliation says of a run that left this evidence, and how often the check was asked.
+async fn reconciled(tool: &Access<Tool>, key: &str, idempotent: bool, evidence: &[Value]) -> Reconciled<String> {
+    let terms = terms(PATIENCE);
+    let call = call(key, PATIENCE);
+    match idempotent {
+        true => RunAgain::new("migrate", &terms).reconcile(&*tool.observer, evidence, &call).await.unwrap(),
+        false => RunOnce::new("migrate", &terms).reconcile(&*tool.observer, evidence, &call).await.unwrap(),
+    }
+}
+
+fn begun() -> [Value; 1] {
+    [json!({ "began": "2026-03-01 14:02:11 UTC" })]
+}
+
+#[tokio::test]
+async fn a_check_of_the_site_says_whether_it_is_done() {
+    let bench = Bench::new();
+    let check = |script: &str| {
+        let run = ["sh", "-c", script].map(ToOwned::to_owned).into();
+        let uses = vec![ResourceId::new("database", "orders")];
+        let check = Some(Check { run, timeout: Duration::from_secs(3) });
+        tool(&Section { check, uses, ..section(&bench, "echo ran >> ran") })
+    };
+    let key = key(&bench);
+    let ask = async |script: &str, idempotent| reconciled(&check(script), &key, idempotent, &begun()).await;
+    for idempotent in [false, true] {
+        let Reconciled::Done(answer) = ask("echo 3 rows moved; echo $BACKOUT_KEY > key", idempotent).await else {
+            panic!()
+        };
+        assert_eq!(answer, "3 rows moved\n");
+        assert!(matches!(ask("exit 1", idempotent).await, Reconciled::NotDone));
+    }
+    let marked = fs::read_to_string(bench.join("key")).unwrap();
+    assert!(marked.trim().ends_with(&format!("/migrate/{key}")), "the word that the tool had: {marked}");
+    for (script, why) in [
+        (
+            "echo no answer >&2; exit 2",
+            "its check cannot say, with exit status 2; the last of its standard error: no answer",
+        ),
+        ("kill -9 $$", "its check cannot say, with signal 9 (KILL)"),
+        ("sleep 1000", "its check did not end in its time"),
+    ] {
+        let Reconciled::Unknown(look) = ask(script, false).await else { panic!("{script}") };
+        assert_eq!(
+            look,
+            format!(
+                "`migrate` (sh -c echo ran >> ran) was started at 2026-03-01 14:02:11 UTC and runs no more; {why}: look at what \
+                 it should have changed: database:orders"
+            )
+        );
+        assert!(matches!(ask(script, true).await, Reconciled::NotDone), "it may run twice");
+    }
+    // Killed before it was begun: nobody has to be asked.
+    assert!(matches!(reconciled(&check("touch asked"), &key, false, &[]).await, Reconciled::NotDone));
+    assert!(!bench.join("asked").exists() && !bench.join("ran").exists());
+    assert_eq!(bench.processes(), [0; 0]);
+}
+
+#[tokio::test]
+async fn a_run_that_ended_by_itself_is_not_in_doubt() {
+    let bench = Bench::new();
+    let line = Line::new(&bench, sh(&bench, "echo broken >&2; exit 7"), terms(PATIENCE), &[Right::Run]);
+    let Err(Error::Answer(failure)) = line.run(RunOnce::new).await else { panic!() };
+    assert_eq!(failure.message, "`migrate` failed with exit status 7; the last of its standard error: broken");
+    assert!(line.entries().await.iter().any(|e| matches!(e, Entry::Evidence { .. })), "its beginning is known");
+
+    let bench = Bench::new();
+    let line = Line::new(&bench, family(&bench, "sleep 1000"), terms(PATIENCE), &[Right::Run]);
+    let (result, ()) = tokio::join!(line.run(RunOnce::new), async {
+        kill(guard_of(pid_of(&bench, "leader").await), "KILL");
+    });
+    let Err(Error::Stop(Stop::InDoubt { look, .. })) = result else { panic!("{result:?}") };
+    assert!(look.contains("was ended, because its guard was") && look.contains("runs no more"), "{look}");
+    assert_eq!(bench.processes(), [0; 0]);
+}
+
+/// As a Backout does that goes on for one that was killed.
+#[tokio::test]
+async fn before_anybody_is_asked_the_rest_of_a_killed_run_ends() {
+    let bench = Bench::new();
+    fs::write(bench.join("pids"), "").unwrap();
+    // Its outputs have nobody at their other end, and would end it before its time.
+    let slow = "exec 2>/dev/null; trap 'sleep 0.5; echo ended in order >> pids; exit 1' TERM; echo ready >> pids; while :; do sleep 0.05; done";
+    let mut backout = other(&bench, slow).spawn().unwrap();
+    wait_for("the tool", || fs::read_to_string(bench.join("pids")).unwrap().contains("ready").then_some(()));
+    backout.kill().unwrap();
+    backout.wait().unwrap();
+    let dir = bench.path().canonicalize().unwrap();
+    // Its guard is at it, and knows better how to end it.
+    let again = tool(&Section { dir: dir.clone(), ..section(&bench, slow) });
+    assert!(matches!(reconciled(&again, &key(&bench), false, &begun()).await, Reconciled::Unknown(_)));
+    assert_eq!(bench.processes(), [0; 0]);
+    assert!(fs::read_to_string(bench.join("pids")).unwrap().contains("ended in order"));
+
+    let script = format!("{FAMILY}\nsleep 1000");
+    fs::write(bench.join("pids"), "").unwrap();
+    let mut backout = other(&bench, &script).spawn().unwrap();
+    let leader = pid_of(&bench, "leader").await;
+    kill(guard_of(leader), "KILL");
+    backout.kill().unwrap();
+    backout.wait().unwrap();
+    let check =
+        Some(Check { run: ["sh", "-c", "echo asked >> pids"].map(ToOwned::to_owned).into(), timeout: PATIENCE });
+    let again = tool(&Section { dir, check, ..section(&bench, &script) });
+    assert!(matches!(reconciled(&again, &key(&bench), false, &begun()).await, Reconciled::Done(_)));
+    assert_eq!(bench.processes(), [0; 0]);
+    assert!(!alive(leader));
 }

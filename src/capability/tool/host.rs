@@ -39,7 +39,7 @@ mod tests {
         journal::{Entry, Header, Journal, Place, Reader},
         resource::{
             Access, CallCtx, Failure, FailureKind, Lend, Lent, ResourceId, Resources, Right, Tool,
-            tool::{Mutate, Observe, Terms},
+            tool::{Looked, Mutate, Observe, Terms},
         },
     };
     use std::{
@@ -51,15 +51,23 @@ mod tests {
     };
     use tokio_util::sync::CancellationToken;
 
-    /// Never ends by itself, and is seen to run for some looks afterwards.
+    /// Never ends by itself, and nobody can say afterwards what it has done.
     #[derive(Default)]
     struct Endless(AtomicU32);
 
     #[async_trait::async_trait]
     impl Observe for Endless {
-        async fn running(&self, key: &str) -> Result<bool, Failure> {
-            assert!(key.ends_with("/1/1"), "the key of the call that was begun: {key}");
-            Ok(self.0.fetch_add(1, Ordering::Relaxed) < 3)
+        async fn running(&self, _: &str) -> Result<bool, Failure> {
+            Ok(false)
+        }
+        async fn end(&self, call: &CallCtx) -> Result<(), Failure> {
+            assert!(call.key.ends_with("/1/1"), "the key of the call that was begun: {}", call.key);
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+        async fn look(&self, _: &[serde_json::Value], _: &CallCtx) -> Result<Looked, Failure> {
+            assert_eq!(self.0.load(Ordering::Relaxed), 1, "only when nothing of it goes on any more");
+            Ok(Looked::Unclear("look at the shop".into()))
         }
     }
     #[async_trait::async_trait]
@@ -100,15 +108,15 @@ mod tests {
 
     #[tokio::test]
     async fn the_site_says_whether_it_may_run_twice() {
-        let (result, looks, entries) = run(false, &[Right::Run], "migrate").await;
+        let (result, ends, entries) = run(false, &[Right::Run], "migrate").await;
         assert!(matches!(result, Err(Error::Stop(Stop::InDoubt { .. }))), "{result:?}");
-        assert_eq!((class(&entries), looks), ("once", 4));
+        assert_eq!((class(&entries), ends), ("once", 1));
         assert!(!entries.iter().any(|entry| matches!(entry, Entry::Outcome { .. })), "nobody knows the outcome");
 
-        let (result, looks, entries) = run(true, &[Right::Run], "migrate").await;
+        let (result, ends, entries) = run(true, &[Right::Run], "migrate").await;
         let Err(Error::Answer(failure)) = result else { panic!("{result:?}") };
         assert_eq!(failure.kind, FailureKind::TimedOut);
-        assert_eq!((class(&entries), looks), ("idempotent", 4), "said when nothing goes on any more");
+        assert_eq!((class(&entries), ends), ("idempotent", 1), "said when nothing goes on any more");
     }
 
     #[tokio::test]

@@ -1,8 +1,11 @@
 use crate::{
-    gate::{Operation, Reconciled, class},
+    gate::{
+        Operation, Reconciled,
+        class::{self, Class},
+    },
     resource::{
-        CallCtx, Failure, Resources, Right, Tool,
-        tool::{Mutator, Observer, Terms},
+        CallCtx, Failure, FailureKind, Resources, Right, Tool,
+        tool::{Looked, Mutator, Observer, Terms},
     },
 };
 use serde::Serialize;
@@ -33,7 +36,7 @@ impl<C> Run<C> {
     }
 }
 
-impl<C: class::Class<Half<Tool> = Mutator>> Operation for Run<C> {
+impl<C: Class<Half<Tool> = Mutator>> Operation for Run<C> {
     const NAME: &'static str = "tool.run";
     const RIGHT: Option<Right> = Some(Right::Run);
     type On = Tool;
@@ -48,20 +51,24 @@ impl<C: class::Class<Half<Tool> = Mutator>> Operation for Run<C> {
     async fn execute(&self, tool: &Mutator, call: &CallCtx) -> Result<String, Failure> {
         tool.run(call).await
     }
-    /// Nobody can see what a command has done; that nothing of it goes on is what can be made sure of.
-    async fn reconcile(&self, tool: &Observer, _: &[Value], call: &CallCtx) -> Result<Reconciled<String>, Failure> {
-        while tool.running(&call.key).await? {
-            if call.remaining().is_zero() {
-                return Ok(Reconciled::Unknown(format!("`{}` still runs, and could not be ended", self.tool)));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    /// A command that has ended by itself has said how it ended.
+    fn is_final(&self, failure: &Failure) -> bool {
+        !matches!(failure.kind, FailureKind::TimedOut | FailureKind::Inconclusive)
+    }
+    async fn reconcile(
+        &self,
+        tool: &Observer,
+        evidence: &[Value],
+        call: &CallCtx,
+    ) -> Result<Reconciled<String>, Failure> {
+        if let Err(failure) = tool.end(call).await {
+            return Ok(Reconciled::Unknown(failure.message));
         }
-        Ok(match C::NAME {
-            "once" => Reconciled::Unknown(format!(
-                "`{}` runs no more, but was ended before it was done: look at what it should have changed",
-                self.tool
-            )),
-            _ => Reconciled::NotDone,
+        Ok(match tool.look(evidence, call).await? {
+            Looked::Done(output) => Reconciled::Done(output),
+            Looked::NotDone => Reconciled::NotDone,
+            Looked::Unclear(_) if C::NAME == class::Idempotent::NAME => Reconciled::NotDone,
+            Looked::Unclear(look) => Reconciled::Unknown(look),
         })
     }
 }

@@ -3,6 +3,7 @@ pub mod drivers;
 
 use super::{CallCtx, Failure, Kind, ResourceId};
 use async_trait::async_trait;
+use serde_json::Value;
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 /// `[tool.NAME]` of the site.
@@ -18,12 +19,21 @@ pub struct Section {
     pub idempotent: bool,
     /// Running it may change these.
     pub uses: Vec<ResourceId>,
+    pub check: Option<Check>,
+}
+
+/// A command that looks whether the tool has done its work: exit code 0 says that it has, 1 that it has not, and anything else
+/// that nobody can say. It runs where and as whom the tool runs, and changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    pub run: Vec<String>,
+    pub timeout: Duration,
 }
 
 /// What a variable says may be a secret, so only their names are shown.
 impl fmt::Debug for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { run, dir, env, user, timeout, idempotent, uses } = self;
+        let Self { run, dir, env, user, timeout, idempotent, uses, check } = self;
         f.debug_struct("Section")
             .field("run", run)
             .field("dir", dir)
@@ -32,6 +42,7 @@ impl fmt::Debug for Section {
             .field("timeout", timeout)
             .field("idempotent", idempotent)
             .field("uses", uses)
+            .field("check", check)
             .finish()
     }
 }
@@ -47,15 +58,30 @@ pub const MAX_OUTPUT: usize = 1 << 20;
 pub type Observer = dyn Observe;
 pub type Mutator = dyn Mutate;
 
-/// What can be seen of a tool without running it: whether a run of it under this key still goes on.
+/// What has become of a run whose end nobody has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// With what the check printed.
+    Done(String),
+    NotDone,
+    /// Nobody can say; the text is for people.
+    Unclear(String),
+}
+
+/// What can be seen of a tool without running it.
 #[async_trait]
 pub trait Observe: Send + Sync {
+    /// Whether a run under this key still goes on.
     async fn running(&self, key: &str) -> Result<bool, Failure>;
+    /// Ends what still goes on under the call's key, and waits until it is gone.
+    async fn end(&self, call: &CallCtx) -> Result<(), Failure>;
+    /// Whether the run that left this evidence has done its work, by the site's check.
+    async fn look(&self, evidence: &[Value], call: &CallCtx) -> Result<Looked, Failure>;
 }
 
 #[async_trait]
 pub trait Mutate: Send + Sync {
-    /// Standard output. When the deadline passes or the future is dropped, the whole process group is ended and waited for.
+    /// Standard output. Writes evidence, then begins. `inconclusive` when it was ended by others. When the deadline passes or the future is dropped, the whole process group is ended and waited for.
     async fn run(&self, call: &CallCtx) -> Result<String, Failure>;
 }
 

@@ -127,6 +127,7 @@ fn root_runs_nothing_that_a_package_may_write() {
         "run = [\"sh\", \"-c\", \"cd srv/shop && ./run.sh\"]",
         "run = [\"serve\"]\nenv.PATH = \"/usr/bin:srv/shop/bin\"",
         "run = [\"serve\"]\nenv.LD_PRELOAD = \"srv/shop/lib.so\"",
+        "run = [\"serve\"]\ncheck = { run = [\"srv/shop/served\"] }",
         "run = [\"serve\"]\nenv.JAVA_OPTS = \"-javaagent:srv/shop/agent.jar\"",
     ] {
         assert_eq!(as_root(lines), ["tool `sly` would run as root what `acme/shop` may write"], "{lines}");

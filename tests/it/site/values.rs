@@ -4,6 +4,32 @@ use crate::support::packages::whole;
 use backout::{package::Package, site::Site};
 use expect_test::expect;
 
+/// What looks whether a tool has done its work.
+#[test]
+fn a_check_is_a_command_with_a_time_of_its_own() {
+    let folder = host();
+    let check = |line: &str| {
+        folder.write("backout.toml", format!("{SITE}\n[tool.t]\nrun = [\"true\"]\n{line}\n"));
+        let site = Site::load(&folder.at("backout.toml"));
+        site.map(|site| site.tools["t"].check.clone()).map_err(|m| folder.plain(&m.0[0].message))
+    };
+    assert_eq!(check(""), Ok(None));
+    let named = check("check = { run = [\"srv/check\", \"-q\"], timeout = \"5s\" }").unwrap().unwrap();
+    assert_eq!(
+        (folder.plain(&named.run[0]), &named.run[1..], named.timeout.as_secs()),
+        ("srv/check".into(), &["-q".into()][..], 5)
+    );
+    assert_eq!(check("check = { run = [\"true\"] }").unwrap().unwrap().timeout.as_secs(), 60);
+    for (line, mistake) in [
+        ("check = true", "`tool.t.check` must be a table, not a boolean"),
+        ("check = { timeout = \"5s\" }", "`tool.t.check` has no `run`"),
+        ("check = { run = [] }", "`tool.t.check.run` names no program"),
+        ("check = { run = [\"true\"], user = \"root\" }", "unknown key `user` in `tool.t.check`"),
+    ] {
+        assert_eq!(check(line), Err(mistake.to_owned()), "{line}");
+    }
+}
+
 #[test]
 fn settings_are_the_sites_else_the_packages() {
     let folder = host();
@@ -32,46 +58,46 @@ name = { type = "string", default = "a b", about = "who" }
     assert_eq!(values, ["count=7", "loud=true", "name=a b", "share=1", "watch=900"]);
     let wrong = "settings = { watch = \"2h\", count = 0, share = 1.5, loud = \"true\", name = 5 }";
     expect![[r#"
-        backout.toml:60:22: `settings.watch` must be at most 1h
+        backout.toml:61:22: `settings.watch` must be at most 1h
             |
-         60 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+         61 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
             |                      ^^^^
             = how long
 
-        backout.toml:60:36: `settings.count` must be at least 1
+        backout.toml:61:36: `settings.count` must be at least 1
             |
-         60 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+         61 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
             |                                    ^
             = how many
 
-        backout.toml:60:47: `settings.share` must be at most 1
+        backout.toml:61:47: `settings.share` must be at most 1
             |
-         60 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+         61 | settings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
             |                                               ^^^
             = how much
 
-        backout.toml:60:59: `settings.loud` must be `true` or `false`
+        backout.toml:61:59: `settings.loud` must be `true` or `false`
             |
-         60 | …tings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+         61 | …tings = { watch = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
             |                                                         ^^^^^^
             = whether
 
-        backout.toml:60:74: `settings.name` must be a string
+        backout.toml:61:74: `settings.name` must be a string
             |
-         60 | … = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
+         61 | … = "2h", count = 0, share = 1.5, loud = "true", name = 5 }
             |                                                         ^
             = who"#]]
     .assert_eq(&settings(wrong).unwrap_err());
     expect![[r#"
-        backout.toml:60:22: `settings.watch` must be a length of time in quotes, as `"10m"`
+        backout.toml:61:22: `settings.watch` must be a length of time in quotes, as `"10m"`
             |
-         60 | settings = { watch = 900, whatch = "1m" }
+         61 | settings = { watch = 900, whatch = "1m" }
             |                      ^^^
             = how long
 
-        backout.toml:60:36: acme/shop has no setting `whatch`
+        backout.toml:61:36: acme/shop has no setting `whatch`
             |
-         60 | settings = { watch = 900, whatch = "1m" }
+         61 | settings = { watch = 900, whatch = "1m" }
             |                                    ^^^^
             = did you mean `watch`?
 
