@@ -84,6 +84,13 @@ pub struct Lost {
     pub missing: u64,
 }
 
+impl Lost {
+    /// Said where the numbers would be, so that nobody takes it for nothing.
+    pub fn uncounted(why: &str) -> Self {
+        Self { part: format!("(not counted: {why})"), rows: 0, changed: 0, missing: 0 }
+    }
+}
+
 /// What a restore did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
@@ -113,6 +120,8 @@ pub trait ObserveCopies: Send + Sync {
     async fn loss(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Vec<Lost>, Failure>;
     /// The stand-by is there and still equals its proof; `unproven` when it was damaged since.
     async fn inspect(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<(), Failure>;
+    /// Returns when nothing that was given up works on its copies any more.
+    async fn quiet(&self, call: &CallCtx) -> Result<(), Failure>;
     /// Whether `exchange` of this snapshot has happened, from identities that `evidence` named before it.
     async fn exchanged(&self, snapshot: &Snapshot, evidence: &[serde_json::Value]) -> Result<Exchange, Failure>;
 }

@@ -1,4 +1,5 @@
 //! What every database driver has to do, whatever is behind it. A driver joins with a `Product` and a line in `every_driver!`.
+mod done;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -7,6 +8,7 @@ use backout::resource::{
     copies::{Copied, Exchange, Lost, MutateCopies, ObserveCopies, Snapshot},
     database::{COUNTING, Database, MAX_BYTES, MAX_ROWS},
 };
+use done::*;
 use serde_json::Value;
 use std::{
     fmt::Debug,
@@ -67,11 +69,19 @@ impl Busy {
 struct Seen {
     evidence: Mutex<Vec<Value>>,
     news: Mutex<Vec<String>>,
+    /// It takes the evidence, and is gone then.
+    broken: bool,
+    slow: bool,
 }
 impl Witness for Seen {
     fn evidence(&self, data: Value) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>> {
         self.evidence.lock().unwrap().push(data);
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            if self.slow {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            if self.broken { Err(Failure::failed("the power failed")) } else { Ok(()) }
+        })
     }
 }
 impl Progress for Seen {
@@ -140,6 +150,11 @@ macro_rules! every_driver {
         a_query_only_reads
         a_query_is_bounded
         statements_are_one_transaction
+        statements_are_known_by_their_evidence
+        statements_that_were_not_committed_are_not_done
+        what_is_known_of_statements_survives_all_but_another_file
+        an_operation_on_copies_that_was_given_up_is_waited_for
+        a_fence_is_reconciled_by_what_stands
         who_is_connected_is_known
         a_fingerprint_finds_one_changed_value
     } };

@@ -16,6 +16,7 @@ mod fuzz;
 mod grants;
 mod guests;
 mod half_way;
+mod in_doubt;
 mod interrupted;
 mod journal;
 mod lend;

@@ -26,6 +26,15 @@ fn still_live(failure: Failure) -> Failure {
     }
 }
 
+/// What makes or frees copies starts over, as soon as nobody else works on them.
+async fn again<K: Copied, T>(half: &K::Observer, call: &CallCtx) -> Reconciled<T> {
+    if let Err(error) = K::observe(half).quiet(call).await {
+        // Who starts over waits for the same.
+        tracing::warn!(%error, "an earlier operation on the copies has not ended");
+    }
+    Reconciled::NotDone
+}
+
 #[derive(Serialize)]
 pub struct Take<K> {
     pub resource: String,
@@ -52,6 +61,14 @@ impl<K: Copied> Operation for Take<K> {
     }
     async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<Snapshot, Failure> {
         K::mutate(half).take(&self.id, call).await
+    }
+    async fn reconcile(
+        &self,
+        half: &K::Observer,
+        _: &[Value],
+        call: &CallCtx,
+    ) -> Result<Reconciled<Snapshot>, Failure> {
+        Ok(again::<K, _>(half, call).await)
     }
     async fn unrecorded(&self, half: &K::Mutator, snapshot: &Snapshot, call: &CallCtx) {
         if let Err(error) = K::mutate(half).discard(snapshot, call).await {
@@ -107,6 +124,14 @@ impl<K: Copied> Operation for Refresh<K> {
     async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<Snapshot, Failure> {
         K::mutate(half).refresh(known(&self.snapshot)?, call).await
     }
+    async fn reconcile(
+        &self,
+        half: &K::Observer,
+        _: &[Value],
+        call: &CallCtx,
+    ) -> Result<Reconciled<Snapshot>, Failure> {
+        Ok(again::<K, _>(half, call).await)
+    }
 }
 
 #[derive(Serialize)]
@@ -142,6 +167,10 @@ impl<K: Copied> Operation for Restore<K> {
         }
         K::mutate(half).exchange(snapshot, call).await.map_err(still_live)
     }
+    fn presumed(&self) -> Result<Restored, Failure> {
+        let lost = vec![Lost::uncounted("somebody said that it was done")];
+        Ok(Restored { exchanged: true, aside: None, lost })
+    }
     async fn reconcile(
         &self,
         half: &K::Observer,
@@ -149,10 +178,14 @@ impl<K: Copied> Operation for Restore<K> {
         call: &CallCtx,
     ) -> Result<Reconciled<Restored>, Failure> {
         let observer = K::observe(half);
-        Ok(match observer.exchanged(known(&self.snapshot)?, evidence).await? {
+        // Nothing was to be exchanged.
+        let Some(snapshot) = self.snapshot.as_ref().filter(|_| self.changed) else { return Ok(Reconciled::NotDone) };
+        Ok(match observer.exchanged(snapshot, evidence).await? {
             Exchange::NotDone => Reconciled::NotDone,
             Exchange::Done { aside } => {
-                let lost = observer.loss(known(&self.snapshot)?, call).await?;
+                // A report of what has happened; that it cannot be counted does not put it in doubt.
+                let lost = observer.loss(snapshot, call).await;
+                let lost = lost.unwrap_or_else(|failure| vec![Lost::uncounted(&failure.message)]);
                 Reconciled::Done(Restored { exchanged: true, aside: Some(aside), lost })
             }
             Exchange::Unclear(look) => Reconciled::Unknown(look),
@@ -253,5 +286,8 @@ impl<K: Copied> Operation for Discard<K> {
     }
     async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<u64, Failure> {
         K::mutate(half).discard(known(&self.snapshot)?, call).await
+    }
+    async fn reconcile(&self, half: &K::Observer, _: &[Value], call: &CallCtx) -> Result<Reconciled<u64>, Failure> {
+        Ok(again::<K, _>(half, call).await)
     }
 }

@@ -3,7 +3,7 @@ use crate::{
     resource::{
         Area, CallCtx, Database, Failure, Resources, Right, Ruling, Verdict,
         copies::Fingerprint,
-        database::{Mutator, Observer, Session},
+        database::{Executed, Mutator, Observer, Session},
         run::RUN,
     },
 };
@@ -36,7 +36,7 @@ impl Operation for Fence {
         database.fence(Duration::from_secs(self.within.into()), call).await
     }
     async fn reconcile(&self, database: &Observer, _: &[Value], _: &CallCtx) -> Result<Reconciled<()>, Failure> {
-        Ok(if database.fenced().await? { Reconciled::Done(()) } else { Reconciled::NotDone })
+        Ok(Reconciled::of_idempotent(database.shut().await))
     }
 }
 
@@ -60,7 +60,7 @@ impl Operation for Unfence {
         database.unfence(call).await
     }
     async fn reconcile(&self, database: &Observer, _: &[Value], _: &CallCtx) -> Result<Reconciled<()>, Failure> {
-        Ok(if database.hidden().await? { Reconciled::NotDone } else { Reconciled::Done(()) })
+        Ok(Reconciled::of_idempotent(database.open().await))
     }
 }
 
@@ -162,5 +162,17 @@ impl Operation for Execute {
     }
     async fn execute(&self, database: &Mutator, call: &CallCtx) -> Result<u64, Failure> {
         database.execute(&self.sql, call).await
+    }
+    async fn reconcile(
+        &self,
+        database: &Observer,
+        evidence: &[Value],
+        call: &CallCtx,
+    ) -> Result<Reconciled<u64>, Failure> {
+        Ok(match database.executed(evidence, call).await? {
+            Executed::NotDone => Reconciled::NotDone,
+            Executed::Done { rows } => Reconciled::Done(rows),
+            Executed::Unclear(look) => Reconciled::Unknown(look),
+        })
     }
 }

@@ -1,7 +1,7 @@
 use crate::{
     gate::{Operation, Reconciled, class},
     resource::{
-        CallCtx, Failure, FailureKind, Right, Tree,
+        CallCtx, Failure, Right, Tree,
         tree::{Archive, Entry, Mutator, Observer},
     },
 };
@@ -118,7 +118,7 @@ impl Operation for Write {
         tree.write(&self.path, &self.content, call).await
     }
     async fn reconcile(&self, tree: &Observer, _: &[Value], _: &CallCtx) -> Result<Reconciled<()>, Failure> {
-        done_if(tree.read(&self.path).await.map(|content| content == self.content))
+        Ok(Reconciled::of_idempotent(tree.written(&self.path, &self.content).await))
     }
 }
 
@@ -158,7 +158,10 @@ impl Operation for Install {
         tree.install(&self.path, self.archive()?, call).await
     }
     async fn reconcile(&self, tree: &Observer, _: &[Value], _: &CallCtx) -> Result<Reconciled<()>, Failure> {
-        done_if(tree.installed(&self.path, self.archive()?).await)
+        Ok(match &self.archive {
+            Some(archive) => Reconciled::of_idempotent(tree.installed(&self.path, archive).await),
+            None => Reconciled::NotDone,
+        })
     }
 }
 
@@ -181,19 +184,7 @@ impl Operation for Link {
         tree.link(&self.path, &self.target, call).await
     }
     async fn reconcile(&self, tree: &Observer, _: &[Value], _: &CallCtx) -> Result<Reconciled<()>, Failure> {
-        done_if(tree.target(&self.path).await.map(|target| target == self.target))
-    }
-}
-
-/// What is not there, or is something else than a file or link, is not what was asked for.
-fn done_if(result: Result<bool, Failure>) -> Result<Reconciled<()>, Failure> {
-    match result {
-        Ok(true) => Ok(Reconciled::Done(())),
-        Ok(false) => Ok(Reconciled::NotDone),
-        Err(failure) if matches!(failure.kind, FailureKind::NotFound | FailureKind::Invalid | FailureKind::Denied) => {
-            Ok(Reconciled::NotDone)
-        }
-        Err(failure) => Err(failure),
+        Ok(Reconciled::of_idempotent(tree.linked(&self.path, &self.target).await))
     }
 }
 

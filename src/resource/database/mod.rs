@@ -7,6 +7,7 @@ use super::{
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
 
 /// `[database.NAME]` of the site.
@@ -39,6 +40,17 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// What an exchange says once it is done and durable. Until then it is the same work for any amount of data; the rest is not.
 pub const COUNTING: &str = "counting what was set aside";
 
+/// What has become of statements, found by looking at the real state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Executed {
+    NotDone,
+    Done {
+        rows: u64,
+    },
+    /// Neither can be said; the text is for people.
+    Unclear(String),
+}
+
 // Aliases, because `dyn Observe` behind a reference in an `async fn` would lose its `'static`.
 pub type Observer = dyn Observe;
 pub type Mutator = dyn Mutate;
@@ -53,13 +65,19 @@ pub trait Observe: ObserveCopies {
     /// Whether a fence keeps it from where applications look for it, also one that somebody has torn open: they would find
     /// nothing there, and make an empty database.
     async fn hidden(&self) -> Result<bool, Failure>;
+    /// A fence is up, and nobody has got in behind it.
+    async fn shut(&self) -> Result<bool, Failure>;
+    /// No fence is up, and nothing is left of one.
+    async fn open(&self) -> Result<bool, Failure>;
+    /// Whether `execute` has happened, from what `evidence` named before it. Recovers what a crash has left.
+    async fn executed(&self, evidence: &[Value], call: &CallCtx) -> Result<Executed, Failure>;
 }
 
 #[async_trait]
 pub trait Mutate: MutateCopies {
     async fn fence(&self, within: Duration, call: &CallCtx) -> Result<(), Failure>;
     async fn unfence(&self, call: &CallCtx) -> Result<(), Failure>;
-    /// Statements in one transaction; rows that changed.
+    /// Statements in one transaction; rows that changed. Writes evidence, then commits.
     async fn execute(&self, sql: &str, call: &CallCtx) -> Result<u64, Failure>;
 }
 

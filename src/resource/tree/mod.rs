@@ -61,10 +61,12 @@ pub type Mutator = dyn Mutate;
 pub trait Observe: ObserveCopies {
     async fn read(&self, path: &str) -> Result<Vec<u8>, Failure>;
     async fn list(&self, path: &str) -> Result<Vec<Entry>, Failure>;
-    /// Whether `path` is a folder that `install` of this archive has completed.
+    /// Whether `write` of this content has been done: it is there, and nothing is left of an attempt.
+    async fn written(&self, path: &str, content: &[u8]) -> Result<bool, Failure>;
+    /// Whether `path` is a folder that `install` of this archive has completed, and nothing is left of an attempt.
     async fn installed(&self, path: &str, archive: &Archive) -> Result<bool, Failure>;
-    /// Where a link points; `not-found` when it is none.
-    async fn target(&self, path: &str) -> Result<String, Failure>;
+    /// Whether `path` is a link to `target`, and nothing is left of an attempt.
+    async fn linked(&self, path: &str, target: &str) -> Result<bool, Failure>;
 }
 
 #[async_trait]

@@ -1,5 +1,6 @@
 //! A product over SQLite, and what only SQLite has.
 mod content;
+mod statements;
 mod states;
 
 use super::*;
@@ -11,6 +12,21 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+/// Both journal modes.
+macro_rules! in_both_modes {
+    ($($test:ident)*) => { $(mod $test {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn wal() {
+            super::$test(crate::database::sqlite::Shop::new("wal")).await
+        }
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn rollback_journal() {
+            super::$test(crate::database::sqlite::Shop::new("delete")).await
+        }
+    })* };
+}
+use in_both_modes;
 
 pub struct Shop {
     folder: tempfile::TempDir,

@@ -1,19 +1,6 @@
 //! One file and its journals, in the states in which damage, a killed process or a power failure can leave them.
 use super::*;
 
-/// Both journal modes.
-macro_rules! in_both_modes {
-    ($($test:ident)*) => { $(mod $test {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn wal() {
-            super::$test(super::Shop::new("wal")).await
-        }
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn rollback_journal() {
-            super::$test(super::Shop::new("delete")).await
-        }
-    })* };
-}
 in_both_modes! {
     a_fence_moves_the_very_file_and_gives_it_back
     a_killed_writer_is_recovered_before_anything_is_moved
@@ -32,6 +19,7 @@ in_both_modes! {
     a_killed_fence_is_taken_up_again
     a_fence_that_somebody_removed_is_found
     another_process_may_be_killed_at_any_moment
+    a_fence_with_somebody_behind_it_is_raised_again
 }
 
 async fn a_fence_moves_the_very_file_and_gives_it_back(shop: Shop) {
@@ -461,4 +449,26 @@ async fn another_process_may_be_killed_at_any_moment(shop: Shop) {
         log = now;
     }
     assert!((1..14).contains(&fenced), "{fenced}: the moments are spread over the round");
+}
+
+/// Killed after the exchange, before it could look who had slipped through; or while it lifted the fence.
+async fn a_fence_with_somebody_behind_it_is_raised_again(shop: Shop) {
+    let access = shop.access(true);
+    fence(&access).await;
+    assert!(access.observer.shut().await.unwrap());
+    let behind = shop.home().join("live/shop.db");
+    let slipped =
+        started("c.execute('SELECT 1 FROM orders').fetchone()\nprint('ready', flush=True)\ntime.sleep(600)", &behind);
+    assert!(access.observer.fenced().await.unwrap() && !access.observer.shut().await.unwrap());
+    drop(slipped);
+    fence(&access).await;
+    assert!(access.observer.shut().await.unwrap() && !access.observer.open().await.unwrap());
+    access.mutator.unfence(&call()).await.unwrap();
+    assert!(access.observer.open().await.unwrap());
+    std::fs::create_dir_all(&behind).unwrap();
+    assert!(!access.observer.open().await.unwrap(), "its folder is left over");
+    access.mutator.unfence(&call()).await.unwrap();
+    assert!(access.observer.open().await.unwrap());
+    std::fs::remove_file(shop.path()).unwrap();
+    assert!(access.observer.open().await.unwrap() && !access.observer.shut().await.unwrap(), "nothing is fenced there");
 }

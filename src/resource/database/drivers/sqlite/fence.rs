@@ -34,6 +34,26 @@ pub fn hidden(places: &Places) -> Result<bool, Failure> {
     Ok(places.live()?.fenced != Fenced::No)
 }
 
+/// Whoever raised it may have been killed before it could look who slipped through.
+pub fn shut(places: &Places) -> Result<bool, Failure> {
+    match places.live() {
+        Ok(live) => Ok(live.fenced == Fenced::Yes && nobody_slipped_through(places, &live)?),
+        Err(e) if e.kind == FailureKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+pub fn open(places: &Places) -> Result<bool, Failure> {
+    let behind = places.behind();
+    let left = [&behind, &spare(&behind)].into_iter().any(|folder| folder.symlink_metadata().is_ok());
+    match places.live() {
+        Ok(live) => Ok(live.fenced == Fenced::No && !left),
+        // Nothing is fenced where nothing is.
+        Err(e) if e.kind == FailureKind::NotFound => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
 /// Waits for those who have the database open, then shuts it.
 pub fn raise(places: &Places, within: Duration, call: &CallCtx) -> Result<(), Failure> {
     let until = (Instant::now() + within).min(call.deadline);

@@ -7,6 +7,7 @@ mod files;
 mod fingerprint;
 mod held;
 mod loss;
+mod mark;
 mod places;
 mod proof;
 mod query;
@@ -15,7 +16,7 @@ mod standby;
 use crate::resource::{
     CallCtx, Failure,
     copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
-    database::{Mutate, Observe, Session},
+    database::{Executed, Mutate, Observe, Session},
     room,
 };
 use async_trait::async_trait;
@@ -30,7 +31,7 @@ use std::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock},
+    sync::{OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock},
 };
 
 pub struct Sqlite {
@@ -42,17 +43,39 @@ pub struct Sqlite {
 /// Within this process, by path. SQLite's locks belong to the process and vanish when it closes any descriptor of the file, so
 /// what works on the file as a file has it alone. Work that goes on after its caller was dropped keeps its guard: who looks
 /// at the real state afterwards waits for its end.
-static TURNS: LazyLock<Mutex<BTreeMap<PathBuf, Arc<RwLock<()>>>>> = LazyLock::new(Mutex::default);
+static TURNS: LazyLock<Mutex<BTreeMap<PathBuf, Turns>>> = LazyLock::new(Mutex::default);
 
+#[derive(Clone, Default)]
+struct Turns {
+    file: Arc<RwLock<()>>,
+    /// Who makes a copy, and who has statements that write: one of each at a time.
+    copies: Arc<tokio::sync::Mutex<()>>,
+    statements: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// All but `Alone` work through SQLite's connections only.
 enum Turn {
-    /// Through SQLite's connections only.
     Shared,
+    Copying,
+    Writing,
     Alone,
 }
 
 enum Guard {
-    Shared { _guard: OwnedRwLockReadGuard<()> },
-    Alone { _guard: OwnedRwLockWriteGuard<()> },
+    Shared { _own: Option<OwnedMutexGuard<()>>, _file: OwnedRwLockReadGuard<()> },
+    Alone { _file: OwnedRwLockWriteGuard<()> },
+}
+
+impl Turns {
+    async fn wait(self, turn: Turn) -> Guard {
+        let own = match turn {
+            Turn::Shared => None,
+            Turn::Copying => Some(self.copies.lock_owned().await),
+            Turn::Writing => Some(self.statements.lock_owned().await),
+            Turn::Alone => return Guard::Alone { _file: self.file.write_owned().await },
+        };
+        Guard::Shared { _own: own, _file: self.file.read_owned().await }
+    }
 }
 
 impl Sqlite {
@@ -69,17 +92,11 @@ impl Sqlite {
         let (name, path) = (self.name.clone(), self.path.clone());
         let at = path.clone();
         let places = blocking(move || Places::find(&name, &path)).await?;
-        let lock = {
+        let turns = {
             let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
             turns.entry(places.path()).or_default().clone()
         };
-        let guard = async {
-            match turn {
-                Turn::Shared => Guard::Shared { _guard: lock.read_owned().await },
-                Turn::Alone => Guard::Alone { _guard: lock.write_owned().await },
-            }
-        };
-        let guard = tokio::time::timeout_at(deadline.into(), guard)
+        let guard = tokio::time::timeout_at(deadline.into(), turns.wait(turn))
             .await
             .map_err(|_| Failure::timed_out("another operation on the database has not ended"))?;
         blocking(move || {
@@ -160,6 +177,10 @@ impl ObserveCopies for Sqlite {
         .await
     }
 
+    async fn quiet(&self, call: &CallCtx) -> Result<(), Failure> {
+        self.call(Turn::Copying, call, |_, _| Ok(())).await
+    }
+
     async fn exchanged(&self, snapshot: &Snapshot, evidence: &[Value]) -> Result<Exchange, Failure> {
         let (snapshot, evidence) = (snapshot.clone(), evidence.to_vec());
         self.work(Turn::Shared, soon(), move |places| exchange::exchanged(places, &snapshot, &evidence)).await
@@ -170,7 +191,7 @@ impl ObserveCopies for Sqlite {
 impl MutateCopies for Sqlite {
     async fn take(&self, id: &str, call: &CallCtx) -> Result<Snapshot, Failure> {
         let (id, exclusive) = (id.to_owned(), self.exclusive);
-        self.call(Turn::Shared, call, move |places, call| standby::take(places, &id, exclusive, call)).await
+        self.call(Turn::Copying, call, move |places, call| standby::take(places, &id, exclusive, call)).await
     }
 
     async fn refresh(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
@@ -216,6 +237,19 @@ impl Observe for Sqlite {
     async fn hidden(&self) -> Result<bool, Failure> {
         self.work(Turn::Shared, soon(), fence::hidden).await
     }
+
+    async fn shut(&self) -> Result<bool, Failure> {
+        self.work(Turn::Shared, soon(), fence::shut).await
+    }
+
+    async fn open(&self) -> Result<bool, Failure> {
+        self.work(Turn::Shared, soon(), fence::open).await
+    }
+
+    async fn executed(&self, evidence: &[Value], call: &CallCtx) -> Result<Executed, Failure> {
+        let evidence = evidence.to_vec();
+        self.call(Turn::Writing, call, move |places, call| mark::executed(places, &evidence, call)).await
+    }
 }
 
 #[async_trait]
@@ -230,6 +264,10 @@ impl Mutate for Sqlite {
 
     async fn execute(&self, sql: &str, call: &CallCtx) -> Result<u64, Failure> {
         let sql = sql.to_owned();
-        self.call(Turn::Shared, call, move |places, call| query::execute(places, &sql, call)).await
+        let runtime = Handle::current();
+        self.call(Turn::Writing, call, move |places, call| {
+            query::execute(places, &sql, call, |evidence| runtime.block_on(call.evidence(evidence)))
+        })
+        .await
     }
 }

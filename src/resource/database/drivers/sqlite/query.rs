@@ -2,6 +2,7 @@
 use super::{
     connection::{self, told},
     held::held_by,
+    mark::{self, Mark},
     places::{Places, SIDES, beside},
 };
 use crate::resource::{
@@ -15,6 +16,7 @@ use rusqlite::{
     limits::Limit,
     types::ValueRef,
 };
+use serde_json::Value;
 use std::{os::unix::fs::MetadataExt, time::Instant};
 
 const MAX_SQL: usize = 64 << 10;
@@ -88,12 +90,19 @@ fn text(value: ValueRef<'_>) -> String {
 }
 
 /// Rows that changed, with those that triggers and foreign keys changed.
-pub fn execute(places: &Places, sql: &str, call: &CallCtx) -> Result<u64, Failure> {
+pub fn execute(
+    places: &Places,
+    sql: &str,
+    call: &CallCtx,
+    testify: impl Fn(Value) -> Result<(), Failure>,
+) -> Result<u64, Failure> {
     limit_length(sql, MAX_SCRIPT)?;
-    let connection = connection::writing(&places.live()?.path, call).map_err(told)?;
+    let live = places.live()?;
+    let connection = connection::writing(&live.path, call).map_err(told)?;
     bound(&connection, MAX_WRITTEN_VALUE)?;
     let before = connection.total_changes();
     connection.execute_batch("BEGIN IMMEDIATE").map_err(told)?;
+    let mark = Mark::new(&connection, live.file.ino(), live.path.to_string_lossy().into_owned())?;
     connection.authorizer(Some(may_write)).map_err(told)?;
     let mut statements = Batch::new(&connection, sql);
     let mut any = false;
@@ -106,11 +115,15 @@ pub fn execute(places: &Places, sql: &str, call: &CallCtx) -> Result<u64, Failur
         return Err(Failure::invalid("there is no statement"));
     }
     connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>).map_err(told)?;
+    let rows = connection.total_changes() - before;
+    testify(mark.put(&connection, rows)?)?;
     if Instant::now() >= call.deadline {
         return Err(Failure::timed_out("the time was over; nothing was changed"));
     }
     connection.execute_batch("COMMIT").map_err(told)?;
-    Ok(connection.total_changes() - before)
+    // It has happened. A journal that cannot take this cannot take the outcome either, and says so then.
+    let _ = mark::committed(rows).and_then(testify);
+    Ok(rows)
 }
 
 fn limit_length(sql: &str, most: usize) -> Result<(), Failure> {

@@ -248,7 +248,12 @@ pub fn exchanged(
     let locks = Locks::of(&live.path);
     let (_copies, _inside) = (locks.copies(), locks.inside());
     locks.settled();
-    let (slot, proof) = standby::proof_of(tree, &live, snapshot)?;
+    let (slot, proof) = match standby::proof_of(tree, &live, snapshot) {
+        Ok(found) => found,
+        // Without a proof nothing is exchanged, and without evidence nothing was.
+        Err(_) if evidence.is_empty() => return Ok(Exchange::NotDone),
+        Err(failure) => return Err(failure),
+    };
     let now = live.node()?;
     let last = evidence.last().map(|e| serde_json::from_value::<Evidence>(e.clone()));
     let half = slot.node(ASIDE)?.is_none();

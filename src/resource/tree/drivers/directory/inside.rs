@@ -185,15 +185,26 @@ fn link_text(folder: BorrowedFd, name: impl rustix::path::Arg) -> Result<String,
     Ok(shown(rustix::fs::readlinkat(folder, name, Vec::new())?.as_bytes()))
 }
 
-pub fn target(tree: &Configured, path: &str) -> Result<String, Failure> {
+pub fn linked(tree: &Configured, path: &str, target: &str) -> Result<bool, Failure> {
     let at = Inside::parse(path)?;
     let opened = Opened::new(tree)?;
     opened.locks().settled();
     let (folder, name) = opened.folder_of(&at)?;
-    link_text(folder.as_fd(), name).map_err(|e| match e {
-        Errno::INVAL => Failure::not_found(format!("{} is no link", at.named)),
-        e => told(e, &at.named),
-    })
+    let text = match rustix::fs::readlinkat(&folder, name, Vec::new()) {
+        Ok(text) => text,
+        Err(Errno::INVAL | Errno::NOENT) => return Ok(false),
+        Err(e) => return Err(told(e, &at.named)),
+    };
+    Ok(text.as_bytes() == target.as_bytes() && !begun(folder.as_fd(), path).map_err(|e| told(e, &at.named))?)
+}
+
+pub fn written(tree: &Configured, path: &str, content: &[u8]) -> Result<bool, Failure> {
+    if read(tree, path)? != content {
+        return Ok(false);
+    }
+    let at = Inside::parse(path)?;
+    let (folder, _) = Opened::new(tree)?.folder_of(&at)?;
+    Ok(!begun(folder.as_fd(), path).map_err(|e| told(e, &at.named))?)
 }
 
 pub fn write(tree: &Configured, path: &str, content: &[u8], work: &Work) -> Result<(), Failure> {
@@ -310,8 +321,17 @@ pub fn turns_back(dir: &Dir, folder: &Path, target: &Path) -> bool {
 }
 
 /// The same for the same path, so that what a crash left is found by the next attempt, and removed.
+fn temporary(path: &str) -> String {
+    format!("{TEMPORARY}{}", &format!("{:x}", Sha256::digest(path))[..16])
+}
+
+/// An attempt has left something.
+fn begun(folder: BorrowedFd, path: &str) -> Result<bool, Errno> {
+    Ok(existing(folder, std::ffi::OsStr::new(&temporary(path)))?.is_some())
+}
+
 fn fresh_name(folder: BorrowedFd, path: &str) -> io::Result<String> {
-    let temporary = format!("{TEMPORARY}{}", &format!("{:x}", Sha256::digest(path))[..16]);
+    let temporary = temporary(path);
     match rustix::fs::unlinkat(folder, &temporary, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(temporary),
         Err(e) => Err(e.into()),

@@ -36,6 +36,9 @@ pub fn installed(tree: &Configured, path: &str, archive: &Archive, work: &Work) 
     let at = Inside::parse(path)?;
     let opened = Opened::new(tree)?;
     opened.locks().settled();
+    if look(opened.root.as_fd(), OsStr::new(&staging(path))).map_err(|e| told(e, &at.named))?.is_some() {
+        return Ok(false);
+    }
     let (folder, name) = match opened.folder_of(&at) {
         Ok(found) => found,
         Err(failure) if failure.kind == crate::resource::FailureKind::NotFound => return Ok(false),
@@ -63,7 +66,7 @@ pub fn install(tree: &Configured, path: &str, archive: &Archive, work: &Work) ->
         let same = is_folder && holds(folder.as_fd(), name, &unpack(archive, None, work)?, &at, work)?;
         return if same { Ok(()) } else { Err(other()) };
     }
-    let staging = format!("{STAGING}{}", &format!("{:x}", Sha256::digest(path))[..16]);
+    let staging = staging(path);
     let root = opened.root.as_fd();
     let placed = stage(root, &staging, folder.as_fd(), archive, &at, work).and_then(|()| {
         work.deed(&locks, || {
@@ -88,6 +91,10 @@ fn clean(root: BorrowedFd) -> io::Result<()> {
         remove_all(root, OsStr::from_bytes(name.as_bytes()))?;
     }
     Ok(())
+}
+
+fn staging(path: &str) -> String {
+    format!("{STAGING}{}", &format!("{:x}", Sha256::digest(path))[..16])
 }
 
 fn look(folder: BorrowedFd, name: &OsStr) -> Result<Option<Stat>, Errno> {

@@ -98,6 +98,9 @@ impl ObserveCopies for Directory {
         let snapshot = snapshot.clone();
         self.look(Some(call), move |tree, work| standby::inspect(tree, &snapshot, work)).await
     }
+    async fn quiet(&self, call: &CallCtx) -> Result<(), Failure> {
+        self.look(Some(call), standby::quiet).await
+    }
     async fn exchanged(&self, snapshot: &Snapshot, evidence: &[serde_json::Value]) -> Result<Exchange, Failure> {
         let (snapshot, evidence) = (snapshot.clone(), evidence.to_vec());
         self.look(None, move |tree, work| exchange::exchanged(tree, &snapshot, &evidence, work)).await
@@ -142,13 +145,17 @@ impl Observe for Directory {
         let path = path.to_owned();
         self.look(None, move |tree, _| inside::list(tree, &path)).await
     }
+    async fn written(&self, path: &str, content: &[u8]) -> Result<bool, Failure> {
+        let (path, content) = (path.to_owned(), content.to_vec());
+        self.look(None, move |tree, _| inside::written(tree, &path, &content)).await
+    }
     async fn installed(&self, path: &str, archive: &Archive) -> Result<bool, Failure> {
         let (path, archive) = (path.to_owned(), archive.clone());
         self.look(None, move |tree, work| install::installed(tree, &path, &archive, work)).await
     }
-    async fn target(&self, path: &str) -> Result<String, Failure> {
-        let path = path.to_owned();
-        self.look(None, move |tree, _| inside::target(tree, &path)).await
+    async fn linked(&self, path: &str, target: &str) -> Result<bool, Failure> {
+        let (path, target) = (path.to_owned(), target.to_owned());
+        self.look(None, move |tree, _| inside::linked(tree, &path, &target)).await
     }
 }
 

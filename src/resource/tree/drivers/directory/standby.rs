@@ -33,6 +33,13 @@ pub fn fingerprint(tree: &Configured, work: &Work) -> Result<Fingerprint, Failur
     Ok(scan.of(root.as_fd())?.fingerprint())
 }
 
+/// Whoever works on the copies and was given up ends soon.
+pub fn quiet(tree: &Configured, _: &Work) -> Result<(), Failure> {
+    let locks = Locks::of(&Live::find(&tree.section.path)?.path);
+    drop(locks.copies());
+    Ok(())
+}
+
 pub fn take(tree: &Configured, id: &str, work: &Work) -> Result<Snapshot, Failure> {
     let live = Live::find(&tree.section.path)?;
     let locks = Locks::of(&live.path);
