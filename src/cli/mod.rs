@@ -1,6 +1,7 @@
 //! A file per subcommand: its arguments and what it does. `ui` alone writes to the terminal.
 mod allow;
 mod assess;
+mod audit;
 mod begin;
 mod check;
 mod columns;
@@ -9,6 +10,7 @@ mod completions;
 pub mod demo;
 mod ending;
 mod exit;
+mod export;
 mod init;
 mod inspect;
 mod lead;
@@ -87,6 +89,8 @@ commands! {
     Show(show),
     Replay(replay),
     RestorePoints(restore_points),
+    Audit(audit),
+    Export(export),
     Completions(completions),
     /// The product of the demo
     #[command(hide = true)]

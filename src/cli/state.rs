@@ -93,10 +93,14 @@ pub fn keep_package(state: &Path, package: &Package) -> anyhow::Result<()> {
 }
 
 /// The files that the digest covers, nothing else that lies in the folder.
+pub fn files_of(package: &Package) -> BTreeSet<PathBuf> {
+    let payload = package.manifest.payload.values().map(|path| path.value.clone());
+    payload.chain([package.manifest.script.value.clone(), PathBuf::from("package.toml")]).collect()
+}
+
 fn copy(package: &Package, to: &Path) -> io::Result<()> {
-    let files = package.manifest.payload.values().map(|path| &path.value);
     let mut folders = BTreeSet::from([to.to_owned()]);
-    for path in files.chain([&package.manifest.script.value, &PathBuf::from("package.toml")]) {
+    for path in &files_of(package) {
         let copied = to.join(path);
         let folder = copied.parent().unwrap_or(to);
         fs::create_dir_all(folder)?;

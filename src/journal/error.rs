@@ -20,6 +20,10 @@ pub enum Error {
     Foreign { path: String },
     #[error("journal {path} was changed: `{}` in it is not as Backout made it", plain(name))]
     Altered { path: String, name: String },
+    #[error("journal {path} is not what was signed: entry {entry} is gone or another one; `backout audit` says more")]
+    Rewritten { path: String, entry: i64 },
+    #[error("{path}: {reason}")]
+    Export { path: String, reason: String },
     #[error("journal entry {id} cannot be read: {}", plain(reason))]
     Damaged { id: i64, reason: String },
     #[error("{0} must not follow here")]
@@ -41,7 +45,7 @@ impl Error {
 }
 
 /// Errors quote what a damaged file holds: of that, a short line that no terminal acts on.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.chars().take(300).map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 

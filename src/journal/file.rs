@@ -1,6 +1,6 @@
 //! The file itself: whose it is, of which format, and that nothing is in it but what Backout puts there.
 use super::{entry::FORMAT, error::Error};
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig, limits::Limit};
 use std::{
     io::ErrorKind,
     path::Path,
@@ -27,6 +27,9 @@ const SCHEMA: [(&str, &str); 2] = [
 
 /// A query that says this goes through the index, and reads only where runs begin and end.
 pub const MARKED: &str = "kind IN ('run-started', 'run-ended', 'run-resumed', 'step-ended')";
+
+/// Bytes of an entry: twice what a step may write in all.
+const LONGEST: i32 = 128 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
@@ -89,6 +92,8 @@ pub fn open_to_read(path: &Path) -> Result<Option<Connection>, Error> {
     }
     let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
+    // Whoever only looks leaves the files as they are.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sqlite)?;
     db.execute_batch("PRAGMA query_only = ON").map_err(sqlite)?;
     Ok(match examine(&db, path)? {
         Content::Nothing => None,
@@ -105,6 +110,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+        db.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
         db.execute_batch("PRAGMA cell_size_check = ON")?;
         Ok(db)
     };

@@ -83,6 +83,11 @@ impl History {
         Ok(history)
     }
 
+    /// Nothing more may follow in this run.
+    pub fn is_over(&self, run: RunId) -> bool {
+        self.runs.get(&run) == Some(&State::Closed)
+    }
+
     /// An entry that is refused leaves the history as it was.
     pub fn admit(&mut self, run: RunId, place: &Place, seq: u32, entry: &Entry) -> Result<(), Error> {
         let (subject, event) = reading(entry);

@@ -2,17 +2,22 @@
 //!
 //! One SQLite file for all runs of a site. A writer thread owns the connection and puts what waits for it into one
 //! transaction (group commit); readers have connections of their own.
+mod audit;
 pub mod chain;
 mod entry;
 mod error;
+pub mod export;
 mod file;
+mod head;
 mod legal;
 mod reader;
 mod writer;
 
+pub use audit::{Audit, Finding, audit};
 pub use entry::{
     Ending, Entry, FORMAT, Header, Level, Limits, Place, Recorded, Request, Resumption, Risk, RunId, Step,
 };
 pub use error::Error;
+pub use head::Head;
 pub use reader::{Entries, Reader, RunSummary};
 pub use writer::{Journal, Listener};

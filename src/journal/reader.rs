@@ -40,7 +40,9 @@ impl Reader {
     /// Newest first.
     pub fn runs(&self) -> Result<Vec<RunSummary>, Error> {
         let mut runs: Vec<RunSummary> = Vec::new();
-        for r in self.select(&format!("{MARKED} AND kind IN ('run-started', 'run-ended', 'run-resumed') ORDER BY id"), &[])? {
+        for r in
+            self.select(&format!("{MARKED} AND kind IN ('run-started', 'run-ended', 'run-resumed') ORDER BY id"), &[])?
+        {
             match r.entry {
                 Entry::RunStarted(header) => {
                     runs.push(RunSummary { run: r.run, started: r.at, ended: None, header, ending: None });

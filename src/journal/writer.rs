@@ -2,7 +2,7 @@ use super::{
     chain::{self, Columns, Hash},
     entry::{Entry, Header, Place, Recorded, Resumption, RunId},
     error::{Error, told},
-    file,
+    file, head,
     legal::History,
     reader::{self, Reader},
 };
@@ -60,6 +60,7 @@ impl Journal {
         let mut history = History::default();
         let started = first(&tx, run, Entry::RunStarted(header), &mut history, path)?;
         tx.commit().map_err(sqlite)?;
+        sign(&db, path, started.id);
         listener(&started);
         Ok((Self::serve(db, path, run, history, listener, started.at)?, run))
     }
@@ -79,6 +80,7 @@ impl Journal {
         let began = began.ok_or(Error::NoRun(run))?;
         let resumed = first(&tx, run, Entry::RunResumed(resumption), &mut history, path)?;
         tx.commit().map_err(sqlite)?;
+        sign(&db, path, resumed.id);
         listener(&resumed);
         Self::serve(db, path, run, history, listener, began)
     }
@@ -215,6 +217,15 @@ pub fn kind(entry: &Entry) -> &'static str {
         Entry::Denied { .. } => "denied",
         Entry::Printed { .. } => "printed",
         Entry::Said { .. } => "said",
+    }
+}
+
+/// The head may lag behind the chain, so what keeps it from being written keeps nothing else from going on.
+fn sign(db: &Connection, path: &Path, entry: i64) {
+    match head::advance(db, path, entry) {
+        Ok(()) => {}
+        Err(error @ Error::Rewritten { .. }) => tracing::error!(%error, "the journal's head is not signed"),
+        Err(error) => tracing::warn!(%error, "the journal's head is not signed"),
     }
 }
 
@@ -405,6 +416,9 @@ impl Writer {
         self.last = Last { took, answered: batch.durable.len(), meanwhile, pace: self.last.pace.clone() };
         match written {
             Ok(()) => {
+                if let Some(end) = batch.entries.iter().rfind(|r| matches!(r.entry, Entry::RunEnded(_))) {
+                    sign(&self.db, &self.path, end.id);
+                }
                 for (position, reply) in batch.durable {
                     (self.listener)(&batch.entries[position]);
                     let _ = reply.send(Ok(()));

@@ -3,6 +3,7 @@
 #![allow(clippy::unreachable, clippy::disallowed_methods, reason = "a test is a user, and may fail by a panic")]
 mod architecture;
 mod attacks;
+mod audit;
 mod cli;
 mod condition;
 mod crash;
