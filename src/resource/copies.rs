@@ -4,6 +4,9 @@ use super::{CallCtx, Failure, Kind};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+/// The folder beside what is copied in which its copies are.
+pub const HOME: &str = ".backout";
+
 /// A backup of one resource. The journal keeps it whole; a guest sees `id`, `bytes` and `proven`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {

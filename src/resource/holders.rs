@@ -111,6 +111,22 @@ pub fn mounted(folder: &Path) -> io::Result<Vec<PathBuf>> {
         .collect())
 }
 
+/// Where a path without links is on its own file system: the device, and the way from its root, by whatever name it is mounted
+/// here.
+pub fn origin(path: &Path) -> io::Result<Option<(String, PathBuf)>> {
+    let mounts = Process::myself().and_then(|process| process.mountinfo()).map_err(io::Error::other)?;
+    let mut found: Option<(PathBuf, String, PathBuf)> = None;
+    for mount in mounts {
+        let point = unescaped(&mount.mount_point);
+        // The last of those that are mounted over each other is the one that is seen.
+        let nearer = found.as_ref().is_none_or(|(nearest, ..)| point.starts_with(nearest));
+        if nearer && path.starts_with(&point) {
+            found = Some((point, mount.majmin, unescaped(Path::new(&mount.root))));
+        }
+    }
+    Ok(found.and_then(|(point, device, root)| Some((device, root.join(path.strip_prefix(point).ok()?)))))
+}
+
 /// `mountinfo` writes blanks, line ends and backslashes as `\040`.
 fn unescaped(path: &Path) -> PathBuf {
     let bytes = path.as_os_str().as_bytes();

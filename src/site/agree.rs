@@ -47,7 +47,8 @@ impl Site {
                 seen.insert(path, first);
             }
         }
-        let state = path::place(&self.state);
+        // A link at its end is followed: what is written goes there.
+        let state = path::real(&self.state);
         for (name, tree) in &self.trees {
             let id = ResourceId::new("tree", name);
             let top = path::place(&tree.path);

@@ -3,7 +3,7 @@
 use super::{Site, agree::words, path};
 use crate::{
     diagnostic::{Mistake, Mistakes, io_reason, shown},
-    resource::{ResourceId, database, holders, service, tree},
+    resource::{ResourceId, copies, database, holders, service, tree},
 };
 use std::{
     collections::BTreeMap,
@@ -41,6 +41,7 @@ impl Site {
             }
         }
         self.twins(&mut mistakes);
+        self.own_place(&mut mistakes);
         mistakes.sort();
         mistakes
     }
@@ -58,18 +59,60 @@ impl Site {
         }
     }
 
+    /// What is written down must not lie on what a run takes back, by whatever name: the paths of the site file are compared when it
+    /// is read, here what they lead to.
+    fn own_place(&self, mistakes: &mut Mistakes) {
+        let state = path::real(&self.state);
+        let journal = identity(&state.join("journal.db"));
+        let name = shown(&self.state.display().to_string());
+        let hint = "a rollback would take it back too: put it outside";
+        for (id, place) in self.places() {
+            let is_tree = self.trees.contains_key(&id.name) && id.kind == "tree";
+            let copies = place.parent().map(|folder| folder.join(copies::HOME));
+            let why = if is_tree && lies_in(&state, &path::real(&place)) {
+                format!("Backout's state {name} lies in it, by another name")
+            } else if copies.is_some_and(|copies| lies_in(&state, &copies)) {
+                format!("Backout's state {name} lies among its copies")
+            } else if journal.is_some() && identity(&place) == journal {
+                "it is Backout's own journal".to_owned()
+            } else {
+                continue;
+            };
+            self.note(mistakes, id, Err((why, hint)));
+        }
+    }
+
     /// Two names for one file would be exchanged twice.
     fn twins(&self, mistakes: &mut Mistakes) {
         let mut seen: BTreeMap<(u64, u64), ResourceId> = BTreeMap::new();
         for (id, path) in self.places() {
-            let Ok(metadata) = path.metadata() else { continue };
-            if let Some(first) = seen.get(&(metadata.dev(), metadata.ino())) {
+            let Some(identity) = identity(&path) else { continue };
+            if let Some(first) = seen.get(&identity) {
                 let why = format!("it is the same file as {}", words(first));
                 self.note(mistakes, id, Err((why, "keep one of them: a thing has one name on a site")));
             } else {
-                seen.insert((metadata.dev(), metadata.ino()), id);
+                seen.insert(identity, id);
             }
         }
+    }
+}
+
+/// Which file or folder that is, whatever its name.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|there| (there.dev(), there.ino()))
+}
+
+/// Whether a path without links lies in a folder, or is it: also where one of them, or a part of it, is mounted elsewhere.
+fn lies_in(path: &Path, folder: &Path) -> bool {
+    let top = identity(folder);
+    if top.is_some() && path.ancestors().any(|above| identity(above) == top) {
+        return true;
+    }
+    // Without /proc nothing more can be said.
+    let origin = |path: &Path| holders::origin(path).ok().flatten();
+    match (origin(path), origin(folder)) {
+        (Some((device, path)), Some((other, folder))) => device == other && path.starts_with(folder),
+        _ => path.starts_with(folder),
     }
 }
 

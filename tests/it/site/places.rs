@@ -94,6 +94,58 @@ fn links_do_not_hide_that_two_things_are_one() {
 }
 
 #[test]
+fn a_link_at_the_end_does_not_hide_where_the_state_is() {
+    let folder = host();
+    folder.folder("srv/shop/state");
+    std::os::unix::fs::symlink("srv/shop/state", folder.at("state")).unwrap();
+    let mistakes = Site::load(&folder.at("backout.toml")).unwrap_err();
+    let messages: Vec<String> = mistakes.0.into_iter().map(|mistake| mistake.message).collect();
+    expect!["Backout's state srv/shop/state lies in tree `shop-app`"].assert_eq(&folder.plain(&messages.join("\n")));
+}
+
+/// What a run takes back, seen under another name: no path tells.
+#[test]
+fn the_journal_is_never_on_what_is_taken_back_whatever_it_is_mounted_as() {
+    with_mounts("site::places::the_journal_is_never_on_what_is_taken_back_whatever_it_is_mounted_as", || {
+        let folder = host();
+        let place = |from: &str, to: &str| {
+            let done = Command::new("mount").arg("--bind").arg(folder.at(from)).arg(folder.at(to)).status().unwrap();
+            assert!(done.success());
+        };
+        folder.write("srv/shop/versions/1.4.2/bin/shop", "#!/bin/sh\n");
+        permit(&folder, "srv/shop/versions/1.4.2/bin/shop", 0o755);
+        for name in ["srv/shop/inner/state", "srv/.backout/state", "above", "part", "copies"] {
+            folder.folder(name);
+        }
+        place("srv", "above");
+        place("srv/shop/inner", "part");
+        place("srv/.backout", "copies");
+        let refused = |state: &str| {
+            folder.write("backout.toml", SITE.replace("state = \"state\"", &format!("state = \"{state}\"")));
+            let said = folder.backout(&["check"]);
+            assert_eq!(said.code, 3, "{state}: {}", said.whole());
+            said.whole()
+        };
+        let states = ["above/shop/inner/state", "part/state", "part/new/state"];
+        let said = states.map(refused);
+        let besides = refused("copies/state");
+        let allowed = {
+            folder.write("backout.toml", SITE.replace("state = \"state\"", "state = \"above/state\""));
+            Site::load(&folder.at("backout.toml")).unwrap().survey().0.len()
+        };
+        for name in ["above", "part", "copies"] {
+            assert!(Command::new("umount").arg("--lazy").arg(folder.at(name)).status().unwrap().success());
+        }
+        for (state, said) in states.iter().zip(said) {
+            let words = format!("tree `shop-app`: Backout's state {state} lies in it, by another name");
+            assert!(said.contains(&words) && said.contains("a rollback would take it back too"), "{said}");
+        }
+        assert!(besides.contains("Backout's state copies/state lies among its copies"), "{besides}");
+        assert_eq!(allowed, 0, "beside them is well");
+    });
+}
+
+#[test]
 fn excluded_folders_of_a_tree_may_hold_other_resources_but_not_the_state() {
     let folder = host();
     let load = |site: String| {

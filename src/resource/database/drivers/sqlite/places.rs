@@ -9,7 +9,10 @@
 //! .backout/NAME/ID/aside.db        what was live before the copy was exchanged with it
 //! ```
 use super::files::{self, Kind};
-use crate::resource::{Failure, copies::Snapshot};
+use crate::resource::{
+    Failure,
+    copies::{HOME, Snapshot},
+};
 use std::{
     ffi::{OsStr, OsString},
     fs::Metadata,
@@ -18,7 +21,6 @@ use std::{
 
 /// What SQLite keeps beside a database file. It belongs to that file alone: another one that found it would adopt it.
 pub const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
-const HOME: &str = ".backout";
 const BEHIND: &str = "live";
 
 pub struct Places {

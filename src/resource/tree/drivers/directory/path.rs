@@ -6,8 +6,7 @@ use std::{cmp::Ordering, ffi::OsStr, fmt, os::unix::ffi::OsStrExt};
 /// Temporary names inside a tree. They belong to nobody's version, so no fingerprint sees them and no script names them.
 pub const TEMPORARY: &str = ".backout-tmp-";
 pub const STAGING: &str = ".backout-staging-";
-/// The folder beside a tree in which its copies are.
-pub const BESIDE: &str = ".backout";
+pub use crate::resource::copies::HOME as BESIDE;
 
 pub fn is_temporary(name: &[u8]) -> bool {
     name.starts_with(TEMPORARY.as_bytes()) || name.starts_with(STAGING.as_bytes())
