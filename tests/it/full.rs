@@ -1,5 +1,6 @@
 //! Full disks: small real ones under the demo's product, and under Backout's own state.
 mod copies;
+mod effects;
 mod journal;
 
 use crate::support::{disk::Disk, shop::Shop};

@@ -10,14 +10,16 @@ use backout::{
     },
 };
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 
 pub struct Script {
-    dir: tempfile::TempDir,
+    /// Goes with the script, unless somebody else has lent the folder.
+    _dir: Option<tempfile::TempDir>,
+    journal: PathBuf,
     pub gate: Gate,
     pub resources: Resources,
     pub memory: Arc<Mutex<Memory>>,
@@ -36,8 +38,15 @@ impl Approver for Nobody {
 impl Script {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let script = Self::on(dir.path());
+        Self { _dir: Some(dir), ..script }
+    }
+
+    /// With its journal in this folder.
+    pub fn on(folder: &Path) -> Self {
+        let path = folder.join("journal.db");
         let header = Header { command: "upgrade".to_owned(), ..Header::default() };
-        let (journal, run) = Journal::begin(&dir.path().join("journal.db"), header, Arc::new(|_| ())).unwrap();
+        let (journal, run) = Journal::begin(&path, header, Arc::new(|_| ())).unwrap();
         let (events, cancel) = (Events::default(), CancellationToken::new());
         let news = Mutex::new(events.subscribe());
         let place = Place::new("upgrade", false, "", 1);
@@ -47,7 +56,7 @@ impl Script {
         let access = Access::<Run> { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
         let mut resources = Resources::default();
         resources.run.0.insert(RUN.to_owned(), lend("run", "", access));
-        Self { dir, gate, resources, memory, cancel, news }
+        Self { _dir: None, journal: path, gate, resources, memory, cancel, news }
     }
 
     pub fn call(&self) -> Call<'_> {
@@ -66,13 +75,9 @@ impl Script {
         )
     }
 
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("journal.db")
-    }
-
     pub async fn recorded(&self) -> Vec<Recorded> {
         self.gate.journal().unwrap().flush().await.unwrap();
-        Reader::open(&self.path()).unwrap().entries(self.gate.run).unwrap()
+        Reader::open(&self.journal).unwrap().entries(self.gate.run).unwrap()
     }
 
     pub async fn entries(&self) -> Vec<Entry> {
