@@ -125,6 +125,16 @@ impl Lead {
             header.from_version = point.from_version.clone();
             header.to_version = point.to_version.clone();
         }
+        self.begin_headed(header, hold, point)
+    }
+
+    /// The same, of a run that goes back to nothing; of one package, or of several when it is empty.
+    pub fn begin_tidying(&self, command: &str, hold: Hold, package: &str) -> anyhow::Result<Run> {
+        let header = Header { package: package.to_owned(), ..self.header(command, None) };
+        self.begin_headed(header, hold, None)
+    }
+
+    fn begin_headed(&self, header: Header, hold: Hold, point: Option<&Point>) -> anyhow::Result<Run> {
         self.start(Setup {
             header,
             facts: Facts::default(),

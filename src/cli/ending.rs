@@ -31,6 +31,7 @@ pub fn text(report: &Report, folder: Option<&PathBuf>) -> String {
         Some("unverified") => format!("✗ {message}"),
         Some("assessed") => assessed(report),
         Some("committed") => "✓ committed: the copies are freed, the way back has ended.".to_owned(),
+        Some("deleted") => "✓ deleted: the copies are freed.".to_owned(),
         Some("unfenced") => "✓ no database is fenced.".to_owned(),
         Some("refused") => format!("✗ refused, nothing was changed: {message}"),
         _ => stopped(report).unwrap_or_else(|| format!("✗ {message}")),

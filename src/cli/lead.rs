@@ -90,6 +90,16 @@ fn stop_on_signals(cancel: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Nobody else changes these from here on; whoever does now is named.
+pub async fn hold(site: &Site, resources: Resources) -> anyhow::Result<Hold> {
+    Hold::take(&site.state, resources).await.map_err(|error| match error {
+        LockError::Held { .. } => {
+            Refused::new(error.to_string()).hint("wait for that run, or stop it with Ctrl-C").into()
+        }
+        other => anyhow::Error::new(other),
+    })
+}
+
 impl Lead {
     pub fn journal(&self) -> PathBuf {
         self.site.state.join("journal.db")
@@ -195,12 +205,7 @@ impl Lead {
 
     /// Before anything is read that decides: from here on nobody else changes it, also while somebody is asked.
     pub async fn hold(&self, resources: Resources) -> anyhow::Result<Hold> {
-        Hold::take(&self.site.state, resources).await.map_err(|error| match error {
-            LockError::Held { .. } => {
-                Refused::new(error.to_string()).hint("wait for that run, or stop it with Ctrl-C").into()
-            }
-            other => anyhow::Error::new(other),
-        })
+        hold(&self.site, resources).await
     }
 
     /// Plans; a script that cannot even plan changes nothing. `None`: the run has ended.

@@ -11,6 +11,7 @@ pub mod demo;
 mod ending;
 mod exit;
 mod export;
+mod freeing;
 mod init;
 mod inspect;
 mod lead;

@@ -36,6 +36,7 @@ pub enum Outcome {
     /// The product does not pass; nothing was changed.
     Unverified(String),
     Committed,
+    Deleted,
     Unfenced,
     /// Nothing was changed.
     Refused(String),
@@ -56,6 +57,7 @@ impl Outcome {
             Self::Verified => ("verified", 0, ""),
             Self::Unverified(why) => ("unverified", 10, why.as_str()),
             Self::Committed => ("committed", 0, ""),
+            Self::Deleted => ("deleted", 0, ""),
             Self::Unfenced => ("unfenced", 0, ""),
             Self::Refused(why) => ("refused", 3, why.as_str()),
             Self::Stopped(why) => ("stopped", 5, why.as_str()),
@@ -171,7 +173,11 @@ impl Run {
     /// Frees the copies of restore points. Bytes by resource.
     pub async fn discard(&self, points: &[Point]) -> Result<Vec<(ResourceId, u64)>, crate::gate::Error> {
         let copies = points.iter().flat_map(Point::copies);
-        self.free("commit", copies.map(|(resource, snapshot)| (resource.name.clone(), resource, snapshot))).await
+        self.free(
+            &self.header().command,
+            copies.map(|(resource, snapshot)| (resource.name.clone(), resource, snapshot)),
+        )
+        .await
     }
 
     /// What cannot be freed keeps nothing else from being freed, and is told at the end.

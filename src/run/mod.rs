@@ -5,9 +5,11 @@ mod graph;
 mod hold;
 pub mod life_cycle;
 mod locks;
+pub mod loss;
 mod phase;
 pub mod replay;
 pub mod restore_point;
+pub mod retention;
 
 pub use before::{Before, Came};
 pub use hold::Hold;

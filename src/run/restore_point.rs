@@ -4,7 +4,7 @@ use crate::{
     resource::{
         Failure, ResourceId,
         copies::{Restored, Snapshot},
-        run::{Memory, RestorePoint},
+        run::{Doubt, Memory, RestorePoint},
     },
 };
 use serde::Serialize;
@@ -32,7 +32,11 @@ pub struct Point {
     pub from_version: String,
     pub to_version: String,
     /// milliseconds since 1970-01-01 UTC: when the newest of its copies was brought up to date
+    #[serde(skip)]
     pub at: i64,
+    /// The same of the rollback that came to a good end.
+    #[serde(skip)]
+    pub restored_at: Option<i64>,
     pub state: State,
     #[serde(flatten)]
     memory: Memory,
@@ -69,9 +73,25 @@ impl Point {
     pub fn bytes(&self) -> u64 {
         self.copies().map(|(_, snapshot)| snapshot.bytes).fold(0, u64::saturating_add)
     }
+    /// Why a copy does not count as proven; `None`: it does.
+    pub fn unproven(&self, resource: &ResourceId) -> Option<&'static str> {
+        let point = self.restore_point();
+        match point.doubts.get(resource) {
+            Some(Doubt::Begun) => Some("copying it was begun, and has not ended"),
+            Some(Doubt::Failed) => Some("bringing it up to date has failed"),
+            None => {
+                let proven = point.snapshots.get(resource).is_some_and(|snapshot| snapshot.proven);
+                (!proven).then_some("it was never compared with what it is a copy of")
+            }
+        }
+    }
     pub fn proven(&self) -> bool {
         let snapshots = &self.restore_point().snapshots;
-        !snapshots.is_empty() && snapshots.values().all(|s| s.proven)
+        !snapshots.is_empty() && snapshots.keys().all(|resource| self.unproven(resource).is_none())
+    }
+    /// Whether one can go back to it, and knows that what comes back is what was there.
+    pub fn is_way_back(&self) -> bool {
+        self.state == State::Ready && self.proven()
     }
 }
 
@@ -95,6 +115,7 @@ pub fn points(entries: &[Recorded]) -> Vec<Point> {
                         from_version: header.from_version.clone(),
                         to_version: header.to_version.clone(),
                         at: recorded.at,
+                        restored_at: None,
                         state: State::Ready,
                         memory: Memory::of(run),
                         last: (run, None),
@@ -119,6 +140,7 @@ impl Point {
                 self.last = (recorded.run, Some(ending.outcome.clone()));
                 if ending.outcome == "rolled-back" {
                     self.state = State::Restored;
+                    self.restored_at = Some(recorded.at);
                 }
             }
             _ => {}
@@ -154,7 +176,7 @@ pub fn choose<'p>(points: &'p [Point], package: &str, named: Option<RunId>) -> R
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::run) mod tests {
     use super::*;
     use crate::{
         journal::{Ending, Header, Place, Request},
@@ -215,6 +237,16 @@ mod tests {
             detector: String::new(),
         })
         .unwrap()
+    }
+
+    /// A restore point of one copy.
+    pub fn point(run: RunId, package: &str, proven: bool, at: i64) -> Point {
+        let mut told = Told::default();
+        told.run(run, "prepare", 0);
+        let Value::Object(mut copy) = snapshot("copy") else { panic!() };
+        copy.insert("proven".into(), proven.into());
+        told.did(run, "backup.take", "database:orders", &[], copy.into());
+        Point { package: package.to_owned(), at, ..points(&told.0).remove(0) }
     }
 
     fn restored(exchanged: bool) -> Value {
@@ -331,6 +363,27 @@ mod tests {
             told.settled(2, "database:orders", exchange);
             assert_eq!(points(&told.0)[0].restore_point().unsettled.len(), left);
         }
+    }
+
+    #[test]
+    fn a_copy_is_as_proven_as_the_last_thing_that_was_done_to_it() {
+        let mut told = upgraded();
+        let why = |told: &Told| points(&told.0)[0].unproven(&ResourceId::new("tree", "app")).map(str::to_owned);
+        assert_eq!(why(&told), None);
+        assert!(points(&told.0)[0].is_way_back());
+        told.did(1, "backup.refresh", "tree:app", &[], snapshot("1-app"));
+        let ended = told.0.pop().unwrap();
+        assert_eq!(why(&told).unwrap(), "copying it was begun, and has not ended");
+        let failure = crate::failure::Failure::failed("the disk is gone");
+        told.0.push(Recorded { entry: Entry::Outcome { result: Err(failure), millis: 1 }, ..ended });
+        assert_eq!(why(&told).unwrap(), "bringing it up to date has failed");
+        assert!(!points(&told.0)[0].is_way_back());
+        told.did(1, "backup.refresh", "tree:app", &[], snapshot("1-app"));
+        assert_eq!(why(&told), None);
+        let Value::Object(mut unproven) = snapshot("1-app") else { panic!() };
+        unproven.insert("proven".into(), false.into());
+        told.did(1, "backup.take", "tree:app", &[], unproven.into());
+        assert_eq!(why(&told).unwrap(), "it was never compared with what it is a copy of");
     }
 
     #[test]

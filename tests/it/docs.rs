@@ -83,7 +83,10 @@ fn command(page: &mut String, command: &Command, name: &str) {
     assert!(!about.is_empty(), "{name} has no text");
     let mut usage = name.to_owned();
     for arg in command.get_positionals().filter(|arg| !arg.is_hide_set()) {
-        let value = arg.get_value_names().unwrap_or_default().join(" ");
+        let mut value = arg.get_value_names().unwrap_or_default().join(" ");
+        if arg.get_num_args().is_some_and(|count| count.max_values() > 1) {
+            value += "...";
+        }
         usage += &if arg.is_required_set() { format!(" {value}") } else { format!(" [{value}]") };
     }
     writeln!(page, "\n## {name}\n\n    {usage}\n").unwrap();

@@ -69,7 +69,7 @@ fn a_run_that_changes_nothing_leaves_the_fence_that_an_earlier_one_kept() {
 }
 
 /// A site for the script that forgets its fence, and what happens meanwhile on this host.
-fn forgetful(meanwhile: &str) -> (Shop, String) {
+pub fn forgetful(meanwhile: &str) -> (Shop, String) {
     let shop = Shop::new(Version::V2Good);
     let package = shop.folder.path("packages/forgetful");
     guests::forgetful().copy_to(&package);

@@ -1,14 +1,17 @@
 //! The life-cycle commands on the demo's product: real script, real service, real database, real trees.
-use crate::support::{
-    bench::{PATIENCE, kill, wait_for},
-    guests,
-    shop::{Shop, edit},
+use crate::{
+    retention::cut_off_between,
+    support::{
+        bench::{PATIENCE, kill, wait_for},
+        guests,
+        shop::{Shop, edit},
+    },
 };
 use backout::{
     cli::demo::releases::Version,
-    journal::{Entry, Header, Journal, Place, Reader, Recorded, Request},
+    journal::{Entry, Header, Reader, Recorded, Request},
 };
-use std::{fs, path::Path, process::Child, sync::Arc, time::Instant};
+use std::{fs, path::Path, process::Child, time::Instant};
 
 /// Each of two steps began before the other ended.
 #[track_caller]
@@ -121,20 +124,8 @@ fn a_commit_that_was_cut_off_is_finished_by_the_next() {
     let [first, second, _] = copies.as_slice() else { panic!("{copies:#?}") };
     let header =
         Header { command: "commit".into(), package: "acme/shop".into(), restore_point: 1, ..Header::default() };
-    let (cut_off, run) = Journal::begin(&journal, header, Arc::new(|_| ())).unwrap();
-    let place = Place::new("commit", false, "", 1);
-    let write = async {
-        for (copy, seq) in [(first, 1), (second, 2)] {
-            let discard = Request { operation: "backup.discard".into(), changes: Vec::new(), ..copy.clone() };
-            cut_off.append(run, &place, seq, Entry::Intent(discard)).await.unwrap();
-            if seq == 1 {
-                let freed = Entry::Outcome { result: Ok(1.into()), millis: 1 };
-                cut_off.append(run, &place, seq, freed).await.unwrap();
-            }
-        }
-    };
-    tokio::runtime::Runtime::new().unwrap().block_on(write);
-    drop(cut_off);
+    let discard = |copy: &Request| Request { operation: "backup.discard".into(), changes: Vec::new(), ..copy.clone() };
+    cut_off_between(&shop, header, [discard(first), discard(second)]);
     shop.expect(3, &["rollback", "--yes"]);
     let said = shop.expect(0, &["restore-points"]);
     assert!(said.contains("freed in part"), "{said}");

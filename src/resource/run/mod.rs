@@ -3,7 +3,7 @@ mod memory;
 mod restore_point;
 
 pub use memory::{Memory, Store};
-pub use restore_point::RestorePoint;
+pub use restore_point::{Doubt, RestorePoint};
 
 use super::{Failure, Kind, tree::Archive};
 use async_trait::async_trait;

@@ -12,6 +12,15 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Why a copy does not count as proven any more, although its last proof said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It was begun to be made or brought up to date, and has not ended.
+    Begun,
+    /// That has failed: how much of the copy is old and how much new is for a look at it to say.
+    Failed,
+}
+
 /// What one `prepare` run leaves, and what has become of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RestorePoint {
@@ -31,6 +40,9 @@ pub struct RestorePoint {
     pub aside: BTreeMap<ResourceId, Restored>,
     /// Resources whose copies were freed. A commit that was cut off has left the others.
     pub freed: BTreeSet<ResourceId>,
+    /// Copies whose proof is older than what was done to them since.
+    #[serde(skip)]
+    pub doubts: BTreeMap<ResourceId, Doubt>,
     /// From the first copy on that is being freed, the point as a whole is no way back.
     #[serde(skip)]
     pub given_up: bool,
@@ -67,6 +79,7 @@ impl RestorePoint {
             "backup.take" | "backup.refresh" if begun.own => {
                 self.cuts.remove(&begun.resource);
                 self.one_cut = false;
+                self.doubts.insert(begun.resource.clone(), Doubt::Begun);
             }
             "backup.restore" if begun.own => {
                 self.unsettled.insert(begun.resource.clone(), Vec::new());
@@ -87,11 +100,12 @@ impl RestorePoint {
             ("backup.discard", Some(_)) if self.is_of(open) => {
                 self.freed.insert(open.resource.clone());
             }
-            ("backup.take" | "backup.refresh", Some(value)) if open.own => {
-                if let Some(snapshot) = output::<Snapshot>(value) {
-                    self.copied(recorded, open, snapshot);
+            ("backup.take" | "backup.refresh", value) if open.own => match value.and_then(output::<Snapshot>) {
+                Some(snapshot) => self.copied(recorded, open, snapshot),
+                None => {
+                    self.doubts.insert(open.resource.clone(), Doubt::Failed);
                 }
-            }
+            },
             ("backup.restore", value) if open.own => {
                 self.unsettled.remove(&open.resource);
                 if let Some(restored) = value.and_then(output::<Restored>).filter(|restored| restored.exchanged) {
@@ -134,6 +148,7 @@ impl RestorePoint {
         }
         self.restored.remove(resource);
         self.freed.remove(resource);
+        self.doubts.remove(resource);
         self.snapshots.insert(resource.clone(), snapshot);
         // One call of `refresh` brings all copies up to date under one fence; a copy taken alone is of its own moment.
         if open.operation == "backup.refresh" {

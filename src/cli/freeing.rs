@@ -1,0 +1,78 @@
+//! What commands have in common that free the copies of restore points.
+use super::{Refused, lead::Lead, ui};
+use crate::{
+    journal::Level,
+    report::text,
+    resource::ResourceId,
+    run::{Hold, Run, life_cycle::Outcome, restore_point::Point},
+};
+use std::collections::BTreeMap;
+
+/// Copies that are to go, as far as the site still names what they are copies of.
+pub struct Freeing {
+    pub points: Vec<Point>,
+    /// The others, and where they are.
+    gone: BTreeMap<ResourceId, String>,
+}
+
+impl Freeing {
+    /// Refused when none of them can be freed.
+    pub fn new(mut points: Vec<Point>, hold: &Hold) -> anyhow::Result<Self> {
+        let mut gone = BTreeMap::new();
+        for point in &mut points {
+            let absent = point.copies().filter(|(id, _)| !hold.holds(id));
+            let absent: BTreeMap<_, _> = absent.map(|(id, copy)| (id.clone(), copy.place.clone())).collect();
+            point.leave_out(|id| absent.contains_key(id));
+            gone.extend(absent);
+        }
+        if points.iter().all(|point| point.copies().next().is_none())
+            && let Some((id, place)) = gone.first_key_value()
+        {
+            return Err(Refused::new(format!("{} is not in the site any more", text::resource(&id.to_string())))
+                .hint(put_back(id, place))
+                .into());
+        }
+        Ok(Self { points, gone })
+    }
+
+    pub fn bytes(&self) -> String {
+        text::bytes(self.points.iter().map(Point::bytes).fold(0, u64::saturating_add))
+    }
+
+    /// What goes with the copies, and what stays.
+    pub fn say(&self) {
+        let aside = self.points.iter().flat_map(Point::aside);
+        let aside = aside.flat_map(|(_, aside)| &aside.lost).map(|l| l.rows).fold(0, u64::saturating_add);
+        if aside > 0 {
+            ui::say(&format!("{aside} rows that were set aside go with them."));
+        }
+        for (id, place) in &self.gone {
+            let resource = text::resource(&id.to_string());
+            ui::say(&format!("Not those of {resource}, which is not in the site any more: {}.", put_back(id, place)));
+        }
+    }
+
+    /// `done`: how the run ends when all of them are free.
+    pub async fn carry_out(&self, lead: &Lead, run: &Run, question: &str, done: Outcome) -> anyhow::Result<Outcome> {
+        if let Err(refused) = lead.confirmed(question).await {
+            return Ok(refused);
+        }
+        match run.discard(&self.points).await {
+            Ok(freed) => {
+                let bytes = freed.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
+                run.say(Level::Info, format!("freed {}", text::bytes(bytes))).await?;
+                Ok(done)
+            }
+            Err(error) => Ok(Outcome::Stopped(error.to_string())),
+        }
+    }
+}
+
+/// What to do about copies of a resource that the site does not name any more.
+fn put_back(id: &ResourceId, place: &str) -> String {
+    let section = format!("{}.{}", id.kind, id.name);
+    format!(
+        "to free them, put `[{section}]` back into the site and say it again; they are in {}",
+        text::line(place, 400)
+    )
+}
