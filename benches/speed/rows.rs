@@ -135,7 +135,8 @@ pub const ROWS: &[Row] = &[
         what: "Refresh of a stand-by after 1 % of 1 GB has changed",
         baseline: "a full copy",
         aim: Aim::AtMost(0.25),
-        how: "Both end with a proven stand-by: durable, compared with the database, whole.",
+        how: "Both end with a proven stand-by: durable, read again from the disk and compared with the database, whole. Nobody \
+              may write while a stand-by is refreshed, so what takes the processors goes on beside what takes the disk.",
         why_missed: Some(
             "Finding and copying what has changed takes little. Proving the stand-by again is what takes the time: all of it \
              is read from the disk and compared with the database, its structure is checked, its content digested. A shorter \

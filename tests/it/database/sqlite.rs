@@ -1,5 +1,6 @@
 //! A product over SQLite, and what only SQLite has.
 mod content;
+mod refresh;
 mod statements;
 mod states;
 

@@ -266,7 +266,7 @@ impl<F: Fn() + Send + Sync> Progress for When<F> {
         }
     }
 }
-fn call_when(news: &'static str, then: impl Fn() + Send + Sync + 'static) -> CallCtx {
+pub(super) fn call_when(news: &'static str, then: impl Fn() + Send + Sync + 'static) -> CallCtx {
     CallCtx { progress: Arc::new(When(news, then)), ..call() }
 }
 

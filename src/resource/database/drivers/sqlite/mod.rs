@@ -8,6 +8,7 @@ mod fingerprint;
 mod held;
 mod loss;
 mod mark;
+mod pages;
 mod places;
 mod proof;
 mod query;

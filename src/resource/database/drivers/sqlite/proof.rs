@@ -18,6 +18,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -52,7 +53,7 @@ impl Look {
     }
 
     /// Returns when any later write would show. Kernels tell times apart in steps of some milliseconds.
-    fn settled(path: &Path) -> io::Result<Self> {
+    pub fn settled(path: &Path) -> io::Result<Self> {
         const STEP: Duration = Duration::from_millis(12);
         let look = Self::at(path)?;
         let seconds = u64::try_from(look.changed.0).unwrap_or_default();
@@ -129,21 +130,22 @@ pub fn stand(copy: &Copy, live: Option<&Live>) -> Result<Stand, Failure> {
     })
 }
 
-/// Reads the whole copy, which must be durable already, and writes down what it holds. `expected`: what the source held when
-/// it was copied; without it, all of the copy was read again from the disk and compared just before.
-pub fn prove(copy: &Copy, expected: Option<&Fingerprint>, call: &CallCtx) -> Result<Fingerprint, Failure> {
+/// Reads the whole copy again, which must be durable already, and writes down what it holds. `expected`: what the source held
+/// when it was copied.
+pub fn prove(copy: &Copy, expected: &Fingerprint, call: &CallCtx) -> Result<Fingerprint, Failure> {
     let path = copy.standby();
     let look = Look::settled(&path).map_err(|e| files::told("look at the copy", e))?;
-    if expected.is_some() {
-        forget(&path);
-    }
-    let fingerprint = read(&path, call)?;
-    if let Some(expected) = expected {
-        equal(&fingerprint, expected, "the copy differs from the database that it was made of")?;
-    }
-    let proof = Proof { format: FORMAT, fingerprint, look: unchanged(&path, look)? };
-    proof.write(copy)?;
-    Ok(proof.fingerprint)
+    forget(&path);
+    let (fingerprint, ()) = read(&path, "reading the copy", call, |_| Ok(()))?;
+    equal(&fingerprint, expected, "the copy differs from the database that it was made of")?;
+    renewed(copy, &fingerprint, look)?;
+    Ok(fingerprint)
+}
+
+/// Writes down what a copy holds that was found to hold it since it looked so.
+pub fn renewed(copy: &Copy, fingerprint: &Fingerprint, look: Look) -> Result<(), Failure> {
+    let look = unchanged(&copy.standby(), look)?;
+    Proof { format: FORMAT, fingerprint: fingerprint.clone(), look }.write(copy)
 }
 
 /// Whether a stand-by still holds what it was proven to hold, and the look by which it can be known again.
@@ -162,7 +164,8 @@ pub fn check(copy: &Copy, standby: &Path, expected: &Fingerprint, call: &CallCtx
     }
     let look = Look::settled(standby).map_err(told)?;
     forget(standby);
-    equal(&read(standby, call)?, expected, "the copy no longer equals its proof")?;
+    let (fingerprint, ()) = read(standby, "reading the copy", call, |_| Ok(()))?;
+    equal(&fingerprint, expected, "the copy no longer equals its proof")?;
     unchanged(standby, look)
 }
 
@@ -175,25 +178,55 @@ fn unchanged(path: &Path, look: Look) -> Result<Look, Failure> {
     }
 }
 
-/// Structure and content at the same time, because under a fence people wait for it.
-fn read(path: &Path, call: &CallCtx) -> Result<Fingerprint, Failure> {
-    let open = || connection::still(path, call).map_err(connection::unproven);
-    let (structure, content) = (open()?, open()?);
-    let (checked, fingerprint) = std::thread::scope(|scope| {
-        let checking = scope.spawn(move || whole(&structure));
-        let fingerprint = fingerprint(&content, "reading the copy", call).map_err(connection::unproven);
-        (checking.join(), fingerprint)
-    });
-    let checked = checked.map_err(|_| Failure::unproven("the check of the copy broke off"))?;
-    if let Some(words) = checked? {
-        return Err(Failure::unproven(format!("the database is damaged: {words}")));
+/// What is done at the same time, of which nothing is of use when one part fails: the others then end.
+#[derive(Clone, Default)]
+pub struct Others(Arc<OnceLock<Failure>>);
+
+impl Others {
+    pub fn failed(&self) -> bool {
+        self.0.get().is_some()
     }
-    fingerprint
+
+    fn heed<T>(&self, result: Result<T, Failure>) -> Option<T> {
+        // What ends because another part has failed has nothing to add.
+        result.map_err(|failure| self.0.set(failure)).ok()
+    }
 }
 
-/// The first thing that is wrong with its structure. Whether rows keep the rules of their table is not asked (SQLite does that
+/// Structure and content of a file that nobody writes, and what else is to be done, at the same time, because under a fence
+/// people wait for it.
+pub fn read<T>(
+    path: &Path,
+    what: &str,
+    call: &CallCtx,
+    beside: impl FnOnce(&Others) -> Result<T, Failure>,
+) -> Result<(Fingerprint, T), Failure> {
+    let others = Others::default();
+    let open = || {
+        let connection = connection::still(path, call)?;
+        let watched = others.clone();
+        connection::limit(&connection, call.deadline, move || watched.failed())?;
+        Ok(connection)
+    };
+    let (structure, content) = (open().map_err(connection::unproven)?, open().map_err(connection::unproven)?);
+    let others = &others;
+    let (checked, fingerprint, done) = std::thread::scope(|scope| {
+        let checking = scope.spawn(move || others.heed(whole(&structure)));
+        let reading = scope.spawn(move || {
+            others.heed(fingerprint(&content, what, call).map_err(connection::unproven))
+        });
+        let done = others.heed(beside(others));
+        (checking.join(), reading.join(), done)
+    });
+    match (checked, fingerprint, done) {
+        (Ok(Some(())), Ok(Some(fingerprint)), Some(done)) => Ok((fingerprint, done)),
+        _ => Err(others.0.get().cloned().unwrap_or_else(|| Failure::unproven("the check of the copy broke off"))),
+    }
+}
+
+/// `unproven` with the first thing that is wrong with its structure. Whether rows keep the rules of their table is not asked (SQLite does that
 /// only where it may write): a copy is as right as what it was made of.
-fn whole(connection: &Connection) -> Result<Option<String>, Failure> {
+fn whole(connection: &Connection) -> Result<(), Failure> {
     let words: String =
         connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(
             |e| match connection::unproven(e) {
@@ -204,9 +237,12 @@ fn whole(connection: &Connection) -> Result<Option<String>, Failure> {
                 e => e,
             },
         )?;
+    if words == "ok" {
+        return Ok(());
+    }
     // The first line names the database.
-    let words = words.lines().find(|line| !line.starts_with("***")).unwrap_or(&words).chars().take(200).collect();
-    Ok((words != "ok").then_some(words))
+    let words: String = words.lines().find(|line| !line.starts_with("***")).unwrap_or(&words).chars().take(200).collect();
+    Err(Failure::unproven(format!("the database is damaged: {words}")))
 }
 
 /// Pages of the file that memory holds are read again from the disk, as far as the system lets us.

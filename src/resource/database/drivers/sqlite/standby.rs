@@ -5,6 +5,7 @@ use super::{
     files::{self, Kind},
     fingerprint::fingerprint,
     held::{Held, Hold, hold},
+    pages::Pages,
     places::{Copy, Live, Places},
     proof::{self, Look, Proof, Stand, prove, stand},
 };
@@ -20,9 +21,9 @@ use rusqlite::{
 use std::{
     fs::{File, OpenOptions},
     io,
-    ops::Range,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -92,7 +93,7 @@ fn make(live: &Live, copy: &Copy, call: &CallCtx) -> Result<Fingerprint, Failure
 
     files::dress(&path, &live.path)?;
     durable(&path)?;
-    prove(copy, Some(&expected), call)
+    prove(copy, &expected, call)
 }
 
 /// The first read is what starts the transaction.
@@ -172,133 +173,71 @@ pub fn refresh(places: &Places, snapshot: &Snapshot, exclusive: bool, call: &Cal
     by_pages(&live, held, &copy, snapshot, call)
 }
 
+/// People wait for this under a fence, so what the processors do and what the disk does goes on side by side: while the pages
+/// are brought over, made durable and read again from the disk, structure and content of the *database* are read. They are
+/// the copy's as well, because
+///
+/// 1. nobody writes the database meanwhile: its lock is held, and it looks at the end as it did before the first read;
+/// 2. the copy, read again from the disk once it is durable, is the same to the last bit, header and length included;
+/// 3. nobody writes the copy from before that reading until it is proven: it looks as it did then.
 fn by_pages(live: &Live, held: Held, copy: &Copy, old: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
     let told = |e| files::told("compare copy and database", e);
     let path = copy.standby();
     // Closing this descriptor gives up the lock, so it is closed together with the connection.
     let source = (File::open(&live.path).map_err(told)?, held);
     let target = OpenOptions::new().read(true).write(true).open(&path).map_err(told)?;
-    let pages = Pages { source: &source.0, target: &target, page: page_size(&source.0).map_err(told)?, call };
+    let pages = Pages::of(&source.0, &target).map_err(told)?;
 
-    let size = source.0.metadata().map_err(told)?.len();
     let proven = Proof::of(copy).filter(|proof| Look::at(&path).is_ok_and(|look| proof.look == look));
-    // Where the first difference is; nothing before it is read twice.
+    // Nothing before the first difference is looked at again before it is durable.
     let mut from = 0;
     if let Some(proof) = proven.filter(|proof| proof.fingerprint == old.fingerprint) {
-        from = size;
-        let first = |_: &[u8], at| {
-            from = at;
-            Ok(Go::Stop)
+        let done = AtomicU64::new(0);
+        let tell = |bytes| {
+            call.progress("comparing pages", done.fetch_add(bytes, Ordering::Relaxed) + bytes, pages.total);
+            in_time(call)
         };
-        if pages.differing(0, first).map_err(told)? == 0 {
-            return snapshot(&old.id, copy, 0, proof.fingerprint, DETECTOR);
+        match pages.first_difference(&tell).map_err(told)? {
+            Some(at) => from = at,
+            None => return snapshot(&old.id, copy, 0, proof.fingerprint, DETECTOR),
         }
     }
-    has_room("bringing the copy up to date", copy, size)?;
+    has_room("bringing the copy up to date", copy, pages.total)?;
     // From here until it is proven again the stand-by is none.
     Proof::withdraw(copy)?;
-    let write = |page: &[u8], at| target.write_all_at(page, at).map(|()| Go::On);
-    let copied = pages.differing(from, write).map_err(|e| files::told("bring the copy up to date", e))?;
-    target.set_len(size).map_err(told)?;
-    files::dress(&path, &live.path)?;
-    target.sync_all().map_err(told)?;
-    files::sync_folder(&copy.folder)?;
 
-    proof::forget(&path);
-    if pages.differing(0, |_, _| Ok(Go::Stop)).map_err(told)? != 0 {
-        return Err(Failure::unproven("the copy does not keep what is written to it"));
+    let database = Look::settled(&live.path).map_err(told)?;
+    let read = proof::read(&live.path, "reading the database", call, |others| {
+        let tell = |_| if others.failed() { Err(io::ErrorKind::Interrupted.into()) } else { in_time(call) };
+        let copied = pages.bring_over(from, &tell).map_err(|e| files::told("bring the copy up to date", e))?;
+        files::dress(&path, &live.path)?;
+        target.sync_all().map_err(told)?;
+        files::sync_folder(&copy.folder)?;
+        let look = Look::settled(&path).map_err(told)?;
+        proof::forget(&path);
+        if pages.same(&tell).map_err(told)? {
+            Ok((copied, look))
+        } else {
+            Err(Failure::unproven("the copy does not keep what is written to it"))
+        }
+    });
+    if Look::at(&live.path).map_err(told)? != database {
+        return Err(Failure::unproven("somebody wrote to the database although it was locked"));
     }
-    drop(target);
-    // Byte for byte the same, so what the copy holds is what the database holds.
-    let fingerprint = prove(copy, None, call)?;
+    let (fingerprint, (copied, look)) = read?;
+    proof::renewed(copy, &fingerprint, look)?;
     drop(source);
     snapshot(&old.id, copy, copied, fingerprint, DETECTOR)
 }
 
 pub const DETECTOR: &str = "page difference";
 
-struct Pages<'a> {
-    source: &'a File,
-    target: &'a File,
-    page: usize,
-    call: &'a CallCtx,
-}
-
-enum Go {
-    On,
-    Stop,
-}
-
-impl Pages<'_> {
-    /// Calls for each page of the source, from a page on, that the target does not have, and counts them; a target that is
-    /// longer counts too.
-    /// The counters in the header do not: a backup sets its own.
-    fn differing(&self, from: u64, mut each: impl FnMut(&[u8], u64) -> io::Result<Go>) -> io::Result<u64> {
-        const CHUNK: usize = 1 << 20;
-        let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
-        let total = self.source.metadata()?.len();
-        let (mut at, mut count) = (from, u64::from(self.target.metadata()?.len() > total));
-        while at < total {
-            if Instant::now() >= self.call.deadline {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "its time is over"));
-            }
-            let length = fill(self.source, &mut ours, at)?;
-            let known = fill(self.target, &mut theirs, at)?;
-            if length == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if ours[..length] != theirs[..known] {
-                for (i, page) in ours[..length].chunks(self.page).enumerate() {
-                    let begin = i * self.page;
-                    let known = theirs[..known].get(begin..begin + page.len());
-                    if known != Some(page)
-                        && !(at == 0 && i == 0 && known.is_some_and(|known| only_counters(page, known)))
-                    {
-                        count += 1;
-                        if matches!(each(page, at + begin as u64)?, Go::Stop) {
-                            return Ok(count);
-                        }
-                    }
-                }
-            }
-            at += length as u64;
-            self.call.progress("comparing pages", at, total);
-        }
-        Ok(count)
+fn in_time(call: &CallCtx) -> io::Result<()> {
+    if Instant::now() < call.deadline {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::TimedOut, "its time is over"))
     }
-}
-
-/// First pages that differ only in what SQLite counts there for its caches: changes of the file and of the schema, and who
-/// wrote last. No connection that could remember them survives an exchange.
-fn only_counters(page: &[u8], known: &[u8]) -> bool {
-    const COUNTERS: [Range<usize>; 3] = [24..28, 40..44, 92..100];
-    let mut differing = (0..page.len()).filter(|&at| page[at] != known[at]);
-    differing.all(|at| COUNTERS.iter().any(|counter| counter.contains(&at)))
-}
-
-fn fill(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
-}
-
-/// From the header; an empty database has none.
-fn page_size(file: &File) -> io::Result<usize> {
-    let mut header = [0; 18];
-    let read = fill(file, &mut header, 0)?;
-    let size = usize::from(u16::from_be_bytes([header[16], header[17]]));
-    Ok(match size {
-        1 => 65_536,
-        512.. if read == header.len() => size,
-        _ => 4_096,
-    })
 }
 
 /// Frees stand-by and aside of a snapshot. Bytes that became free.
