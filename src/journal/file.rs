@@ -1,5 +1,5 @@
 //! The file itself: whose it is, of which format, and that nothing is in it but what Backout puts there.
-use super::{entry::FORMAT, error::Error};
+use super::{entry::FORMAT, error::Error, tail};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig, limits::Limit};
 use std::{
     io::ErrorKind,
@@ -63,12 +63,20 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
     // FULL: the write-ahead log reaches the disk at every commit.
     db.execute_batch("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;").map_err(sqlite)?;
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+    // Nobody else writes now: what no commit covers is of a process that is no more.
+    let log = path.with_file_name(format!("{}-wal", path.file_name().unwrap_or_default().display()));
+    let left_out = tail::uncommitted(&log).unwrap_or(0);
     if examine(&tx, path)? == Content::Nothing {
         let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};");
         SCHEMA.iter().try_for_each(|(_, sql)| tx.execute_batch(sql)).map_err(sqlite)?;
         tx.execute_batch(&stamp).map_err(sqlite)?;
     }
     tx.commit().map_err(sqlite)?;
+    if left_out > 0 {
+        tracing::warn!(path = %path.display(), "the last {left_out} bytes of the journal were never committed, and are left out");
+        // So that they are gone, and not told again; where somebody reads at this moment, the next one does it.
+        let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
     Ok(db)
 }
 

@@ -11,6 +11,7 @@ mod file;
 mod head;
 mod legal;
 mod reader;
+mod tail;
 mod writer;
 
 pub use audit::{Audit, Finding, audit};

@@ -3,7 +3,7 @@
 //! that overflows and an allocation without bounds all end the same way, and the test fails.
 //!
 //! The number of cases is bounded, so that all of this takes seconds. To look longer:
-//! `PROPTEST_CASES=100000 cargo test --test it fuzz::`
+//! `PROPTEST_CASES=100000 cargo test --test it fuzz::`, or `fuzz::journal::` for journals and their audit alone.
 mod archive;
 mod condition;
 mod damage;

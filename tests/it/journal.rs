@@ -1,5 +1,6 @@
 //! The journal through its public door: what it promises to who writes, and to who reads.
 pub mod chain;
+mod torn;
 
 use backout::{
     failure::Failure,
