@@ -9,7 +9,7 @@ use crate::{
 };
 use backout::journal::{Entry, Header, Journal, Place, Reader, Recorded, Request};
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, os::unix::process::ExitStatusExt, path::PathBuf, sync::Arc};
 
 fn journal(shop: &Shop) -> PathBuf {
     shop.folder.path("state/journal.db")
@@ -272,6 +272,40 @@ fn a_copy_does_not_count_as_proven_while_it_is_brought_up_to_date() {
     // So the older one is the last.
     let said = shop.expect(3, &["restore-points", "delete", "1", "--yes"]);
     assert!(said.contains("restore point 1 is the last proven one"), "{said}");
+}
+
+#[test]
+fn a_deletion_that_is_killed_anywhere_is_finished_by_saying_it_again() {
+    let shop = prepared(2);
+    let package = shop.folder.path("packages/forgetful");
+    let (mut points, mut halves) = (0, 0);
+    for point in 1.. {
+        let [newest, oldest] = numbers(&shop)[..] else { panic!("{:?}", numbers(&shop)) };
+        let delete = ["restore-points", "delete", &oldest.to_string(), "--yes"];
+        let killed = shop.command(&delete).env("BACKOUT_CRASH_AT", point.to_string()).output().unwrap();
+        if killed.status.code() == Some(0) {
+            break;
+        }
+        assert_eq!(killed.status.signal(), Some(9), "{killed:?}");
+        points = point;
+        let state = |run: u64| {
+            let points = listed(&shop, &["--all"]);
+            points.iter().find(|point| point["run"] == run).unwrap()["state"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(state(newest), "ready", "at point {point}");
+        halves += u32::from(state(oldest) == "committed" && numbers(&shop).contains(&oldest));
+        shop.expect(0, &delete);
+        assert_eq!(numbers(&shop), [newest], "after point {point}");
+        assert_eq!(shop.copies().len(), 2, "after point {point}: {:?}", shop.copies());
+        // And the other still leads back.
+        shop.expect(0, &["rollback", "--to", &newest.to_string(), "--yes"]);
+        shop.expect(0, &["restore-points", "delete", &newest.to_string(), "--yes"]);
+        for _ in 0..2 {
+            shop.expect(0, &["prepare", "--yes", package.to_str().unwrap()]);
+        }
+    }
+    println!("crash points: {points}, {halves} of them with one copy left");
+    assert!(points > 5 && halves > 0, "{points} points, {halves} half-way");
 }
 
 /// An upgrade of another package leaves the way back of this one alone, and the other way round.
