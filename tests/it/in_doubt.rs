@@ -1,6 +1,8 @@
 //! Processes that are killed with SIGKILL in the middle of whatever they do, again and again. Another one looks what has become of
 //! the operation that was going on, does it again where it was not done, and goes on from there: in the end everything is as if
 //! nobody had been killed.
+mod resumed;
+
 use crate::{
     support::{
         bench::{Bench, PATIENCE, wait_for},

@@ -76,6 +76,16 @@ pub fn people() -> &'static Guest {
     })
 }
 
+/// A script that makes the one call that its settings name.
+pub fn one_call() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("tests/guests/one-call");
+        let component = component(&rust_module(&folder, "one_call"));
+        Guest { folder, script: "one-call.wasm", component }
+    })
+}
+
 /// A script that leaves a fence behind.
 pub fn forgetful() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();
