@@ -137,7 +137,7 @@ impl Gate {
             return self.conclude(&doing, operation.presumed(), began).await;
         }
         match self.look(&doing, "the process that did it was ended; ").await? {
-            Some(output) => self.conclude(&doing, Ok(output), began).await,
+            Some(result) => self.conclude(&doing, result, began).await,
             None => self.carry_out(&doing).await,
         }
     }

@@ -131,17 +131,18 @@ impl Gate {
                     && !operation.is_final(&failure) =>
             {
                 match self.look(doing, &format!("{failure}; ")).await? {
-                    Some(output) => {
+                    Some(Ok(output)) => {
                         let text = format!("{} on `{}` is done all the same: {failure}", O::NAME, operation.label());
                         self.note(0, Entry::Said { level: Level::Warn, text });
                         Ok(output)
                     }
+                    Some(Err(unknown)) => Err(unknown),
                     None => Err(failure),
                 }
             }
             Ok(result) => result,
             // The future is gone, the effect may not be: only a look at the real state can tell.
-            Err(_) => self.look(doing, "").await?.ok_or_else(|| late::<O>(began)),
+            Err(_) => self.look(doing, "").await?.unwrap_or_else(|| Err(late::<O>(began))),
         };
         crash::point();
         self.conclude(doing, result, began).await
@@ -170,18 +171,18 @@ impl Gate {
     }
 
     /// Whether it has happened, from the real state and from what it wrote down before. Where that cannot tell, a person may;
-    /// where nobody is, it stays in doubt. `so_far`: what is known already.
+    /// where nobody is, it stays in doubt. `so_far`: what is known already. What it came to may not be known where it has happened.
     pub(super) async fn look<O: Operation>(
         &self,
         doing: &Doing<'_, O>,
         so_far: &str,
-    ) -> Result<Option<O::Output>, Error> {
+    ) -> Result<Option<Result<O::Output, Failure>>, Error> {
         let begun = doing.journal.begun(self.run, &self.place, doing.sequence);
         let (number, evidence) = begun.map_err(|error| Stop::Journal(error.to_string()))?;
         let deadline = Instant::now() + self.usual_deadline.min(Duration::from_secs(60));
         let call = CallCtx { deadline, ..doing.call.clone() };
         let look = match doing.operation.reconcile(&doing.lend.access.observer, &evidence, &call).await {
-            Ok(Reconciled::Done(output)) => return Ok(Some(output)),
+            Ok(Reconciled::Done(output)) => return Ok(Some(Ok(output))),
             Ok(Reconciled::NotDone) => return Ok(None),
             Ok(Reconciled::Unknown(look)) => look,
             Err(failure) => format!("looking failed too: {failure}"),
@@ -193,10 +194,7 @@ impl Gate {
             return Err(doubt.into());
         };
         self.append(doing, Entry::Decided { done, by }).await?;
-        match done {
-            true => Ok(Some(doing.operation.presumed()?)),
-            false => Ok(None),
-        }
+        Ok(done.then(|| doing.operation.presumed()))
     }
 
     async fn append<O: Operation>(&self, doing: &Doing<'_, O>, entry: Entry) -> Result<(), Stop> {

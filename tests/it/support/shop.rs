@@ -95,6 +95,13 @@ impl Shop {
         format!("{out}\n{err}")
     }
 
+    /// What it says on standard output.
+    pub fn expect_out(&self, args: &[&str]) -> String {
+        let output = self.backout(args);
+        assert!(output.status.success(), "backout {}", args.join(" "));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub fn version(&self) -> Option<String> {
         let health: Value = serde_json::from_str(&self.get("/health")?).ok()?;
         health["version"].as_str().map(ToOwned::to_owned)
