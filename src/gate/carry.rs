@@ -122,7 +122,8 @@ impl Gate {
         let Doing { operation, lend, call, testimony, .. } = doing;
         let began = Instant::now();
         let half = O::Class::half(&lend.access);
-        crash::point();
+        let moment = |when: &str| crash::point(&format!("{when} {} on {}", O::NAME, operation.label()));
+        moment("before");
         let result = match tokio::time::timeout_at(call.deadline.into(), operation.execute(half, call)).await {
             // Past its point of no return it may have happened all the same.
             Ok(Err(failure))
@@ -144,7 +145,7 @@ impl Gate {
             // The future is gone, the effect may not be: only a look at the real state can tell.
             Err(_) => self.look(doing, "").await?.unwrap_or_else(|| Err(late::<O>(began))),
         };
-        crash::point();
+        moment("after");
         self.conclude(doing, result, began).await
     }
 
@@ -261,7 +262,7 @@ impl Witness for Testimony {
             let written = self.journal.write(recorded.clone()).await;
             written.map_err(|e| Failure::failed(format!("the journal cannot be written: {e}")))?;
             remember(self.memory.as_deref(), &recorded);
-            crash::point();
+            crash::point("after evidence");
             Ok(())
         })
     }

@@ -459,8 +459,8 @@ fn insert_all(db: &mut Connection, entries: &mut [Recorded]) -> rusqlite::Result
     }
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     insert(&tx, entries)?;
-    crash::point();
+    crash::point("before a commit");
     tx.commit()?;
-    crash::point();
+    crash::point("after a commit");
     Ok(())
 }

@@ -28,6 +28,27 @@ pub struct Snapshot {
     pub detector: String,
 }
 
+impl Snapshot {
+    /// One that was begun, and of whose making no end is known: good for nothing but to be discarded.
+    pub fn half_made(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            place: String::new(),
+            method: String::new(),
+            bytes: 0,
+            proven: false,
+            fingerprint: Fingerprint::default(),
+            copied: 0,
+            detector: String::new(),
+        }
+    }
+
+    /// Then nobody was told where it is.
+    pub fn is_half_made(&self) -> bool {
+        self.place.is_empty() && !self.proven
+    }
+}
+
 /// What a resource holds, comparably: a part is a table of a database, or a top-level entry of a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {

@@ -281,12 +281,16 @@ impl Run {
 
     /// Copies of a run that came to nothing are of no use to anybody.
     async fn drop_own_copies(&self) -> Result<(), crate::gate::Error> {
-        let own = self.memory().restore_point.clone();
+        let (own, half_made) = {
+            let memory = self.memory();
+            (memory.restore_point.clone(), memory.half_made())
+        };
         if own.run != self.id() {
             return Ok(());
         }
+        let copies = own.snapshots.iter().chain(half_made.iter().map(|(resource, copy)| (resource, copy)));
         let labelled = |(resource, snapshot)| Some((self.label(resource)?.0, resource, snapshot));
-        self.free("clean-up", own.snapshots.iter().filter_map(labelled)).await.map(drop)
+        self.free("clean-up", copies.filter_map(labelled)).await.map(drop)
     }
 
     /// Ends the run: what is forgotten is put right, and the last entry is written.

@@ -32,6 +32,7 @@ mod progress;
 mod references;
 mod report;
 mod restore_point;
+mod resume;
 mod retention;
 mod service;
 mod site;

@@ -12,7 +12,7 @@ use backout::{
 use serde_json::Value;
 use std::{
     fs::{self, File},
-    process::Child,
+    os::unix::process::ExitStatusExt,
 };
 
 fn entries(shop: &Shop) -> Vec<Recorded> {
@@ -28,12 +28,12 @@ fn shop(version: Version, watch: &str) -> Shop {
     shop
 }
 
-/// An upgrade that is killed as soon as its journal holds such an entry.
-fn killed_when(shop: &Shop, wanted: impl Fn(&Recorded) -> bool) {
-    let mut child: Child = shop.spawn(&["upgrade", "--yes", shop.package().to_str().unwrap()]);
-    wait_for("the moment", || entries(shop).iter().any(&wanted).then_some(()));
-    child.kill().unwrap();
-    child.wait().unwrap();
+/// An upgrade that is killed at a moment of this name.
+fn killed_at(shop: &Shop, moment: &str) {
+    let package = shop.package();
+    let mut upgrade = shop.command(&["upgrade", "--yes", package.to_str().unwrap()]);
+    let status = upgrade.env("BACKOUT_CRASH_AT", moment).output().unwrap().status;
+    assert_eq!(status.signal(), Some(9), "{moment}");
 }
 
 fn begins(step: &'static str, operation: &'static str) -> impl Fn(&Recorded) -> bool {
@@ -90,16 +90,19 @@ fn a_watch_that_was_cut_off_goes_on_with_the_time_that_is_left() {
 fn what_has_changed_since_is_said_and_refuses() {
     let shop = shop(Version::V2Good, "2s");
     let before = shop.proof();
-    killed_when(&shop, begins("upgrade/install", "tool.run"));
-    let journal = entries(&shop).len();
+    killed_at(&shop, "before files.install on app");
     shop.edit_site("load = { clients = 20", "load = { clients = 30");
     shop.edit_site("[metrics.host]", "# nothing but a remark\n[metrics.host]");
     let said = shop.expect(3, &["resume", "--yes"]);
     assert!(said.contains("not all is as run 1 left it: [probe.shop] has changed"), "{said}");
     assert!(!said.contains("metrics.host"), "{said}");
     shop.edit_site("load = { clients = 30", "load = { clients = 20");
+    shop.expect(0, &["unfence"]);
+    let said = shop.expect(3, &["resume", "--yes"]);
+    assert!(said.contains("database shop was fenced by the run, and somebody has lifted the fence"), "{said}");
     // Somebody has started what was to be closed.
     shop.start();
+    let journal = entries(&shop).len();
     let said = shop.expect(3, &["resume", "--yes"]);
     assert!(said.contains("service shop was stopped by the run, and somebody has started it"), "{said}");
     assert_eq!(entries(&shop).len(), journal, "a refusal writes nothing");
@@ -115,7 +118,8 @@ fn what_has_changed_since_is_said_and_refuses() {
 fn a_run_that_has_touched_nothing_is_given_up_without_a_rollback() {
     let shop = shop(Version::V2Good, "2s");
     let before = shop.proof();
-    killed_when(&shop, |r| r.place.title() == "prepare/copy-files" && matches!(r.entry, Entry::StepEnded { .. }));
+    // One copy is made, another is, and nobody has written that down.
+    killed_at(&shop, "after backup.take on config");
     assert!(!shop.copies().is_empty());
     shop.expect(0, &["rollback", "--run", "1", "--yes"]);
     assert_eq!(shop.copies(), [""; 0], "copies of a run that came to nothing");
@@ -126,7 +130,7 @@ fn a_run_that_has_touched_nothing_is_given_up_without_a_rollback() {
 #[test]
 fn what_nobody_can_tell_is_asked() {
     let shop = shop(Version::V2Good, "2s");
-    killed_when(&shop, begins("upgrade/install", "tool.run"));
+    killed_at(&shop, "after tool.run on migrate");
     let said = shop.expect(6, &["resume", "--yes"]);
     assert!(said.contains("IN DOUBT"), "{said}");
     let report: Value = serde_json::from_str(&shop.expect_out(&["show", "--json"])).unwrap();
@@ -204,8 +208,8 @@ fn another_build_is_held_against_recorded_runs() {
     let copied = std::process::Command::new("cp").args(["-a", "--"]).arg(shop.package().join(".")).arg(&other).status();
     assert!(copied.unwrap().success());
     shop.expect(0, &["replay", "--package", other.to_str().unwrap()]);
-    // One that does nothing.
-    fs::write(other.join("shop.wasm"), guests::plain()).unwrap();
+    // One that does something else.
+    fs::write(other.join("shop.wasm"), &guests::every_call().component).unwrap();
     let package = other.to_str().unwrap();
     let said = shop.expect(10, &["replay", "--package", package]);
     assert!(said.contains("2 of 2 recorded runs would go differently with this package"), "{said}");
@@ -216,7 +220,6 @@ fn another_build_is_held_against_recorded_runs() {
     };
     assert_eq!((&found[0]["run"], &found[0]["equal"]), (&1.into(), &false.into()));
     assert!(!found[0]["differences"].as_array().unwrap().is_empty());
-    // And one that asks for something else says where in its code.
     edit(&other.join("package.toml"), "name = \"acme/shop\"", "name = \"acme/other\"");
     shop.expect(3, &["replay", "1", "--package", package]);
     shop.expect(3, &["replay", "9"]);

@@ -3,7 +3,7 @@
 use super::restore_point::RestorePoint;
 use crate::{
     journal::{Entry, Place, Recorded, Request, RunId},
-    resource::{FailureKind, ResourceId, service::Mark},
+    resource::{FailureKind, ResourceId, copies::Snapshot, service::Mark},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -108,6 +108,13 @@ impl Memory {
             }
             _ => {}
         }
+    }
+
+    /// Copies that this run began to make, and of which nobody knows how far they came.
+    pub fn half_made(&self) -> Vec<(ResourceId, Snapshot)> {
+        let takes = self.open.values().filter(|open| open.own && open.operation == "backup.take");
+        let id = |open: &Open| Some(Snapshot::half_made(open.request.get("id")?.as_str()?));
+        takes.filter_map(|open| Some((open.resource.clone(), id(open)?))).collect()
     }
 
     fn done(&mut self, open: &Open, value: &Value) {

@@ -112,7 +112,7 @@ impl Places {
     /// `conflict` when the database was moved to another folder since, for nothing can be exchanged from there.
     pub fn copy_of(&self, snapshot: &Snapshot) -> Result<Copy, Failure> {
         let copy = self.copy(&snapshot.id)?;
-        if copy.standby().to_string_lossy() != snapshot.place {
+        if !snapshot.is_half_made() && copy.standby().to_string_lossy() != snapshot.place {
             return Err(Failure::conflict("the copy belongs to a database in another folder"));
         }
         Ok(copy)
