@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, Serialize)]
 pub struct Loss {
     pub resource: ResourceId,
-    /// `false`: nothing has changed it since, so it is left alone.
+    /// `false`: nothing has changed it since, or it is restored already, so it is left alone.
     pub exchanged: bool,
     pub lost: Vec<Lost>,
     /// why it cannot be said

@@ -35,10 +35,14 @@ fn prepared(count: usize) -> Shop {
     shop
 }
 
+fn the_tool_changes_the_database(shop: &Shop) {
+    shop.edit_site("[tool.meanwhile]\n", "[tool.meanwhile]\nuses = [\"shop\"]\n");
+}
+
 #[test]
 fn what_going_back_would_set_aside_is_told_before() {
     let (shop, package) = forgetful("true");
-    shop.edit_site("run = [\"sh\", \"-c\", \"true\"]", "run = [\"sh\", \"-c\", \"true\"]\nuses = [\"shop\"]");
+    the_tool_changes_the_database(&shop);
     shop.expect(0, &["prepare", "--yes", &package]);
     let said = shop.expect(0, &["restore-points", "--loss"]);
     assert!(said.contains("run 1: going back would leave database shop alone, no run has changed it"), "{said}");
@@ -169,6 +173,7 @@ fn old_ones_are_cleared_away() {
 #[test]
 fn what_a_run_needs_is_not_deleted() {
     let (shop, package) = forgetful("sleep 600");
+    the_tool_changes_the_database(&shop);
     shop.expect(0, &["prepare", "--yes", &package]);
     let child = shop.spawn(&["upgrade", "--yes", &package]);
     let journal = journal(&shop);
@@ -192,6 +197,9 @@ fn what_a_run_needs_is_not_deleted() {
     // A rollback that could not put all of it back.
     let holder = fs::File::open(shop.folder.path("srv/config/note.txt")).unwrap();
     shop.expect(5, &["rollback", "--yes"]);
+    let said = shop.expect(0, &["restore-points", "--loss"]);
+    assert!(said.contains("run 2: database shop is restored already"), "{said}");
+    assert!(said.contains("run 2: going back would set aside of tree config: 1 in note.txt"), "{said}");
     let said = shop.expect(3, &["restore-points", "delete", "2", "--yes", "--even-the-last"]);
     assert!(said.contains("run 4 did not come to its end, and needs restore point 2"), "{said}");
     drop(holder);

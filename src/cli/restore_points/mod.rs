@@ -165,7 +165,7 @@ fn told(views: &[View]) -> String {
             text += &format!("\nrun {}: what was live in {resource} is kept at {place}", point.run);
         }
         for loss in loss.iter().copied().flatten() {
-            text += &format!("\nrun {}: {}", point.run, would_lose(loss));
+            text += &format!("\nrun {}: {}", point.run, would_lose(point, loss));
         }
     }
     text
@@ -196,11 +196,14 @@ fn row(view: &View) -> Vec<String> {
     ]
 }
 
-fn would_lose(loss: &Loss) -> String {
+fn would_lose(point: &Point, loss: &Loss) -> String {
     let resource = name(&loss.resource);
     match (&loss.unknown, news::set_aside(&loss.lost).as_str()) {
         (Some(why), _) => {
             format!("what going back would set aside of {resource} cannot be said: {}", text::line(why, 400))
+        }
+        _ if point.restore_point().restored.contains(&loss.resource) => {
+            format!("{resource} is restored already")
         }
         _ if !loss.exchanged => format!("going back would leave {resource} alone, no run has changed it"),
         (None, "") => format!("going back would set nothing aside of {resource}"),
