@@ -3,7 +3,7 @@ use super::{
     chain::{self, Columns, Hash},
     entry::{Entry, Place, RunId},
     error::{Error, plain},
-    file,
+    file, glance,
     head::{self, Head},
     legal::History,
     writer::kind,
@@ -14,6 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::Path,
+    thread,
 };
 
 /// Told of one journal; what follows is counted.
@@ -109,11 +110,19 @@ pub fn audit(path: &Path, kept: &[Head]) -> Result<Audit, Error> {
         let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
         // What is verified is one state of the journal, whoever writes meanwhile.
         db.execute_batch("BEGIN").map_err(sqlite)?;
-        for read in [integrity(db, &mut check.audit), rows(db, &mut check)] {
-            if let Err(error) = read {
-                let from = check.id;
-                check.audit.found(Finding::of_journal(format!("it cannot be read on behind entry {from}: {error}")));
-            }
+        // SQLite's own check takes as long again, and needs nothing of the other.
+        let (damage, read) = thread::scope(|scope| {
+            let integrity = scope.spawn(|| integrity(path));
+            let read = rows(db, &mut check);
+            (integrity.join().unwrap_or(Err(Error::Closed)), read)
+        });
+        match damage {
+            Ok(damage) => damage.into_iter().for_each(|said| check.audit.found(Finding::of_journal(said))),
+            Err(error) => check.audit.found(Finding::of_journal(error.to_string())),
+        }
+        if let Err(error) = read {
+            let from = check.id;
+            check.audit.found(Finding::of_journal(format!("it cannot be read on behind entry {from}: {error}")));
         }
         ended = check.over.iter().next().is_some();
     }
@@ -147,16 +156,13 @@ fn keys(path: &Path, audit: &mut Audit, kept: &[Head], ended: bool) {
     }
 }
 
-fn integrity(db: &Connection, audit: &mut Audit) -> rusqlite::Result<()> {
-    let mut statement = db.prepare("PRAGMA integrity_check(10)")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let said: String = row.get(0)?;
-        if said != "ok" {
-            audit.found(Finding::of_journal(format!("the file is damaged: {said}")));
-        }
-    }
-    Ok(())
+fn integrity(path: &Path) -> Result<Vec<String>, Error> {
+    let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
+    let Some(db) = file::open_to_read(path)? else { return Ok(Vec::new()) };
+    let mut statement = db.prepare("PRAGMA integrity_check(10)").map_err(sqlite)?;
+    let said = statement.query_map([], |row| row.get::<_, String>(0)).map_err(sqlite)?;
+    let said = said.filter(|said| !matches!(said, Ok(said) if said == "ok"));
+    said.map(|said| said.map(|said| format!("the file is damaged: {said}")).map_err(sqlite)).collect()
 }
 
 /// The columns in the order of the chain, and the hash.
@@ -227,6 +233,8 @@ pub struct Check {
     broken: bool,
     /// Runs of whose order something was found already.
     confused: BTreeSet<i64>,
+    /// of the entry before
+    place: Place,
 }
 
 impl Check {
@@ -241,6 +249,7 @@ impl Check {
             over: BTreeSet::new(),
             broken: false,
             confused: BTreeSet::new(),
+            place: Place::new("", false, "", 0),
         }
     }
 
@@ -308,28 +317,31 @@ impl Check {
         }
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).map_err(|e| unreadable(e.to_string()));
         let number = |number: i64| u32::try_from(number).map_err(|_| unreadable(format!("{number} is out of range")));
-        let entry: Entry = serde_json::from_slice(columns.body).map_err(|e| unreadable(e.to_string()))?;
-        if columns.kind != kind(&entry).as_bytes() {
-            let said = String::from_utf8_lossy(columns.kind);
-            return Err(unreadable(format!("it is called `{said}`, and is `{}`", kind(&entry))));
-        }
+        let glanced = glance::reads_as(columns.kind, columns.body);
+        let entry = if glanced { None } else { Some(self.read_in_earnest(columns)?) };
         let run = RunId::try_from(columns.run).map_err(|_| unreadable(format!("there is no run {}", columns.run)))?;
-        let place = Place {
-            phase: text(columns.phase)?,
-            rolled_back: columns.rolled_back != 0,
-            step: text(columns.step)?,
-            attempt: number(columns.attempt)?,
-        };
+        // Mostly it is the place of the entry before.
+        if !self.is_at(columns) {
+            self.place = Place {
+                phase: text(columns.phase)?,
+                rolled_back: columns.rolled_back != 0,
+                step: text(columns.step)?,
+                attempt: number(columns.attempt)?,
+            };
+        }
         let seq = number(columns.seq)?;
         if self.over.contains(&columns.run) {
             let told = self.broken || !self.confused.insert(columns.run);
             return if told { Ok(()) } else { Err(format!("it stands behind the end of run {run}")) };
         }
         let history = self.open.entry(columns.run).or_default();
-        if matches!(entry, Entry::RunStarted(_)) {
+        if matches!(entry, Some(Entry::RunStarted(_))) {
             self.audit.runs += 1;
         }
-        let admitted = history.admit(run, &place, seq, &entry);
+        let admitted = match &entry {
+            Some(entry) => history.admit(run, &self.place, seq, entry),
+            None => history.admit_kind(run, &self.place, seq, columns.kind).unwrap_or(Ok(())),
+        };
         if admitted.is_err() && !self.broken && self.confused.insert(columns.run) {
             admitted.map_err(|error| format!("it is out of order: {error}"))?;
         }
@@ -338,6 +350,22 @@ impl Check {
             self.over.insert(columns.run);
         }
         Ok(())
+    }
+
+    fn is_at(&self, columns: &Columns<'_>) -> bool {
+        let Place { phase, rolled_back, step, attempt } = &self.place;
+        (phase.as_bytes(), step.as_bytes()) == (columns.phase, columns.step)
+            && (i64::from(*rolled_back), i64::from(*attempt)) == (columns.rolled_back, columns.attempt)
+    }
+
+    fn read_in_earnest(&self, columns: &Columns<'_>) -> Result<Entry, String> {
+        let unreadable = |reason: String| format!("it cannot be read: {reason}");
+        let entry: Entry = serde_json::from_slice(columns.body).map_err(|e| unreadable(e.to_string()))?;
+        if columns.kind != kind(&entry).as_bytes() {
+            let said = String::from_utf8_lossy(columns.kind);
+            return Err(unreadable(format!("it is called `{said}`, and is `{}`", kind(&entry))));
+        }
+        Ok(entry)
     }
 
     /// Nothing follows, and everything is signed.

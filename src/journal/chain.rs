@@ -28,31 +28,34 @@ impl Columns<'_> {
     /// Of the entry alone. With it instead of the entry the chain can still be verified, by somebody who may not read that entry.
     pub fn digest(&self) -> Hash {
         let Self { id, run, at, phase, rolled_back, step, attempt, seq, kind, body } = *self;
-        let mut sum = Sum(Sha256::new());
-        sum.number(id).number(run).number(at).text(phase).number(rolled_back).text(step).number(attempt).number(seq);
-        sum.text(kind).text(body);
-        sum.0.finalize().into()
+        let mut all = Sum(Vec::with_capacity(128 + phase.len() + step.len() + body.len()));
+        all.number(id).number(run).number(at).text(phase).number(rolled_back).text(step).number(attempt).number(seq);
+        all.text(kind).text(body);
+        Sha256::digest(&all.0).into()
     }
 }
 
 /// Numbers in eight bytes, the most significant first; before a text its length in bytes, so that no two rows read the same.
-struct Sum(Sha256);
+struct Sum(Vec<u8>);
 
 impl Sum {
     fn number(&mut self, number: i64) -> &mut Self {
-        self.0.update(number.to_be_bytes());
+        self.0.extend_from_slice(&number.to_be_bytes());
         self
     }
     fn text(&mut self, text: &[u8]) -> &mut Self {
-        self.0.update((text.len() as u64).to_be_bytes());
-        self.0.update(text);
+        self.0.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        self.0.extend_from_slice(text);
         self
     }
 }
 
 /// An entry's hash, from that of the entry before it and its own digest.
 pub fn link(before: &Hash, digest: &Hash) -> Hash {
-    Sha256::new().chain_update(before).chain_update(digest).finalize().into()
+    let mut both = [0; 64];
+    both[..32].copy_from_slice(before);
+    both[32..].copy_from_slice(digest);
+    Sha256::digest(both).into()
 }
 
 /// As people copy it.

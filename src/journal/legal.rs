@@ -71,8 +71,13 @@ fn reading(entry: &Entry) -> (Subject, Event) {
 #[derive(Default)]
 pub struct History {
     runs: HashMap<RunId, State>,
-    steps: HashMap<(RunId, Place), State>,
-    operations: HashMap<(RunId, Place, u32), State>,
+    places: HashMap<RunId, HashMap<Place, Attempt>>,
+}
+
+/// Of a step, or of what stands outside of one.
+struct Attempt {
+    step: State,
+    operations: HashMap<u32, State>,
 }
 
 impl History {
@@ -90,36 +95,53 @@ impl History {
 
     /// An entry that is refused leaves the history as it was.
     pub fn admit(&mut self, run: RunId, place: &Place, seq: u32, entry: &Entry) -> Result<(), Error> {
-        let (subject, event) = reading(entry);
+        self.follow(run, place, seq, reading(entry))
+    }
+
+    /// As `admit`, of an entry of which only the kind is known; `None`: of this kind that is not enough.
+    pub fn admit_kind(&mut self, run: RunId, place: &Place, seq: u32, kind: &[u8]) -> Option<Result<(), Error>> {
+        let event = match kind {
+            b"intent" => Event::Begins,
+            b"outcome" => Event::Ends,
+            b"observed" => Event::Happens,
+            _ => return None,
+        };
+        Some(self.follow(run, place, seq, (Subject::Operation, event)))
+    }
+
+    fn follow(&mut self, run: RunId, place: &Place, seq: u32, (subject, event): (Subject, Event)) -> Result<(), Error> {
         let illegal = || Error::Illegal(format!("{event:?} of {subject:?} at {} #{seq}", place.title()));
-        let (step, operation) = ((run, place.clone()), (run, place.clone(), seq));
-        let in_step = |states: &HashMap<_, State>| states.get(&step).copied().unwrap_or(State::New);
-        if subject != Subject::Run && self.runs.get(&run) != Some(&State::Open) {
+        let of_run = self.runs.get(&run).copied().unwrap_or(State::New);
+        if subject == Subject::Run {
+            self.runs.insert(run, next(of_run, event).ok_or_else(illegal)?);
+            return Ok(());
+        }
+        if of_run != State::Open {
             return Err(illegal());
         }
-        let state = match subject {
-            Subject::Run => self.runs.get(&run).copied().unwrap_or(State::New),
-            Subject::Step => in_step(&self.steps),
+        let places = self.places.entry(run).or_default();
+        if !places.contains_key(place) {
+            places.insert(place.clone(), Attempt { step: State::New, operations: HashMap::new() });
+        }
+        let attempt = places.get_mut(place).ok_or_else(illegal)?;
+        if subject == Subject::Operation {
             // An operation of a step belongs between the step's start and end.
-            Subject::Operation if !place.step.is_empty() && in_step(&self.steps) != State::Open => {
+            if !place.step.is_empty() && attempt.step != State::Open {
                 return Err(illegal());
             }
-            Subject::Operation => self.operations.get(&operation).copied().unwrap_or(State::New),
-        };
-        let state = next(state, event).ok_or_else(illegal)?;
-        let of_step = |(r, p, _): &(RunId, Place, u32)| *r == run && p == place;
-        if subject == Subject::Step && event == Event::Ends {
-            if self.operations.iter().any(|(o, state)| of_step(o) && *state == State::Open) {
+            let state = attempt.operations.get(&seq).copied().unwrap_or(State::New);
+            attempt.operations.insert(seq, next(state, event).ok_or_else(illegal)?);
+            return Ok(());
+        }
+        let state = next(attempt.step, event).ok_or_else(illegal)?;
+        if event == Event::Ends {
+            if attempt.operations.values().any(|state| *state == State::Open) {
                 return Err(illegal());
             }
             // What is closed cannot be begun again; a finished step's operations can be forgotten.
-            self.operations.retain(|o, _| !of_step(o));
+            attempt.operations = HashMap::new();
         }
-        match subject {
-            Subject::Run => self.runs.insert(run, state),
-            Subject::Step => self.steps.insert(step, state),
-            Subject::Operation => self.operations.insert(operation, state),
-        };
+        attempt.step = state;
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod entry;
 mod error;
 pub mod export;
 mod file;
+mod glance;
 mod head;
 mod legal;
 mod reader;

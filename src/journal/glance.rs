@@ -1,0 +1,116 @@
+//! Whether the body of an operation's entry can be read, without making anything of it: by far the most entries are of operations,
+//! and an audit needs no more of them.
+use crate::failure::Failure;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
+use std::{borrow::Cow, fmt};
+
+/// Whether it can be read as an entry of this kind for certain; otherwise it has to be read in earnest.
+pub fn reads_as(kind: &[u8], body: &[u8]) -> bool {
+    match kind {
+        b"intent" => is::<Intent<'_>>(kind, body, |entry| &entry.entry),
+        b"outcome" => is::<Outcome<'_>>(kind, body, |entry| &entry.entry),
+        b"observed" => is::<Observed<'_>>(kind, body, |entry| &entry.entry),
+        _ => false,
+    }
+}
+
+fn is<'b, T: Deserialize<'b>>(kind: &[u8], body: &'b [u8], name: impl Fn(&T) -> &str) -> bool {
+    serde_json::from_slice::<T>(body).is_ok_and(|entry| name(&entry).as_bytes() == kind)
+}
+
+// The fields of `Entry` and `Request`, with `Sound` for what may be anything.
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "that they are there is what is asked")]
+struct Intent<'b> {
+    #[serde(borrow)]
+    entry: Cow<'b, str>,
+    #[serde(borrow)]
+    operation: Cow<'b, str>,
+    #[serde(borrow)]
+    class: Cow<'b, str>,
+    #[serde(borrow)]
+    label: Cow<'b, str>,
+    #[serde(borrow)]
+    resource: Cow<'b, str>,
+    changes: Vec<String>,
+    #[serde(default)]
+    disturbs: bool,
+    request: Sound,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "that they are there is what is asked")]
+struct Outcome<'b> {
+    #[serde(borrow)]
+    entry: Cow<'b, str>,
+    result: Result<Sound, Failure>,
+    millis: u64,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "that they are there is what is asked")]
+struct Observed<'b> {
+    #[serde(borrow)]
+    entry: Cow<'b, str>,
+    #[serde(borrow)]
+    operation: Cow<'b, str>,
+    #[serde(borrow)]
+    class: Cow<'b, str>,
+    #[serde(borrow)]
+    label: Cow<'b, str>,
+    #[serde(borrow)]
+    resource: Cow<'b, str>,
+    changes: Vec<String>,
+    #[serde(default)]
+    disturbs: bool,
+    request: Sound,
+    result: Result<Sound, Failure>,
+    millis: u64,
+}
+
+/// Any value that `serde_json::Value` could be, numbers in their bounds included.
+struct Sound;
+
+impl<'de> Deserialize<'de> for Sound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Sound {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(Self)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(Self)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(Self)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(Self)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(Self)
+    }
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(Self)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(Self)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        while fields.next_entry::<Self, Self>()?.is_some() {}
+        Ok(Self)
+    }
+}
