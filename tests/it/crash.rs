@@ -215,6 +215,8 @@ fn a_rollback_on_request_is_killed_at_every_point() {
             let output = host.killed_at(point, &["rollback", "--yes"]);
             if output.status.signal() == Some(9) {
                 match host.resumed(&matrix, point) {
+                    // Its last entry was written already.
+                    None if host.shop.version().as_deref() == Some("1.0.0") => matrix.count("after the run"),
                     None => {
                         matrix.count("before the run");
                         host.shop.expect(0, &["rollback", "--yes"]);
