@@ -17,14 +17,14 @@ use crate::{
 };
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
+    path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 impl Lead {
     pub fn script(&self, package: &Package) -> anyhow::Result<Script> {
-        let engine =
-            Engine::new(&self.site.state.join("cache"))?.compiling_apart(own_executable(), self.site.limits.compile);
-        Ok(engine.load(&package.script).map_err(|e| Refused::new(e.to_string()))?)
+        script(&self.site.state.join("cache"), package, self.site.limits.compile)
     }
 
     pub fn facts(&self, package: &Package, from_version: &str) -> anyhow::Result<Facts> {
@@ -170,24 +170,25 @@ impl Lead {
         let (decisions, display, cancel) = (self.decisions.clone(), self.display.clone(), self.cancel.clone());
         Arc::new(People { given, decisions, display, cancel })
     }
+}
 
-    /// What was known of its restore point before a run began.
-    pub fn memory_before(&self, reader: &Reader, run: &RunSummary) -> anyhow::Result<Memory> {
-        let point = run.header.restore_point;
-        if point == 0 {
-            return Ok(Memory::of(run.run));
-        }
-        let mut earlier = reader.since(point)?;
-        let first = earlier.iter().find(|recorded| recorded.run == run.run).map_or(i64::MAX, |first| first.id);
-        earlier.retain(|recorded| recorded.id < first);
-        let points = restore_point::points(&earlier);
-        Ok(points.iter().find(|p| p.run == point).map(Point::memory).unwrap_or_else(|| Memory::of(point)))
-    }
+/// Compiles the script, or finds it in the cache.
+pub fn script(cache: &Path, package: &Package, limit: Option<Duration>) -> anyhow::Result<Script> {
+    let engine = Engine::new(cache)?.compiling_apart(own_executable(), limit);
+    Ok(engine.load(&package.script).map_err(|e| Refused::new(e.to_string()))?)
+}
 
-    /// What a replay needs besides the journal: the payloads. All else is recorded.
-    pub fn facts_of_record(&self, package: &Package) -> Facts {
-        Facts { payloads: package.payloads.clone(), ..Facts::default() }
+/// What was known of its restore point before a run began.
+pub fn memory_before(reader: &Reader, run: &RunSummary) -> anyhow::Result<Memory> {
+    let point = run.header.restore_point;
+    if point == 0 {
+        return Ok(Memory::of(run.run));
     }
+    let mut earlier = reader.since(point)?;
+    let first = earlier.iter().find(|recorded| recorded.run == run.run).map_or(i64::MAX, |first| first.id);
+    earlier.retain(|recorded| recorded.id < first);
+    let points = restore_point::points(&earlier);
+    Ok(points.iter().find(|p| p.run == point).map(Point::memory).unwrap_or_else(|| Memory::of(point)))
 }
 
 /// What the site does not limit otherwise is limited as it always is.

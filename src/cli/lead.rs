@@ -148,14 +148,7 @@ impl Lead {
 
     /// The package that a run was made with.
     pub fn kept(&self, digest: &str, run: RunId) -> anyhow::Result<Package> {
-        let kept = state::kept_package(&self.site.state, digest);
-        let package = Package::open(&kept).with_context(|| format!("open the package that run {run} kept"))?;
-        if package.digest == digest {
-            return Ok(package);
-        }
-        let message = format!("the package that run {run} kept is not what it was");
-        let hint = format!("somebody has changed {}: name the package's folder", kept.display());
-        Err(Refused::new(message).hint(hint).into())
+        state::open_kept(&self.site.state, digest, run)
     }
 
     /// Runs that did not come to their end, newest first.
@@ -185,11 +178,6 @@ impl Lead {
             }
         }
         Ok(())
-    }
-
-    /// Nothing more is shown.
-    pub fn quiet(&self) {
-        self.display.finish();
     }
 
     /// `--yes`, or a yes on the terminal.

@@ -1,5 +1,6 @@
 use super::{
     Exit, Global, Refused, assess,
+    begin::memory_before,
     lead::{self, Common, Lead},
     past, prepare, replay, rollback, ui, upgrade, verify,
 };
@@ -59,7 +60,7 @@ impl Args {
                 Refused::new(format!("run {} has been gone on with by somebody else at this moment", run.run))
             })?;
             let reader = Reader::open(&lead.journal())?;
-            let memory = lead.memory_before(&reader, &run)?;
+            let memory = memory_before(&reader, &run)?;
             let before = Before::read(&lead.journal(), run.run, &memory)?;
             let report = past::report(&reader, run.run, None)?;
             self.refuse_what_has_changed(&lead, &run, &package, &hold, &report).await?;
@@ -126,7 +127,7 @@ impl Args {
     ) -> anyhow::Result<()> {
         let number = run.run;
         if package.digest != run.header.digest {
-            let replayed = replay::of_run(lead, run, package).await?;
+            let replayed = replay::of_run(&lead.journal(), run, package, lead.script(package)?).await?;
             if let Some(difference) = replayed.differences.first() {
                 let message =
                     format!("this build of the package would not have done what run {number} did: {difference}");
@@ -208,7 +209,7 @@ pub async fn give_up(lead: &Lead, number: RunId) -> anyhow::Result<GivenUp> {
     let run = args.chosen(lead)?;
     let point = if run.header.restore_point == 0 { run.run } else { run.header.restore_point };
     let reader = Reader::open(&lead.journal())?;
-    let memory = lead.memory_before(&reader, &run)?;
+    let memory = memory_before(&reader, &run)?;
     let before = Before::read(&lead.journal(), run.run, &memory)?;
     if before.memory.disturbances > 0 {
         return Ok(GivenUp::TakeBack(point));

@@ -1,7 +1,7 @@
 //! What a site's state folder holds for those who come later: the packages of restore points, the reports of runs. All of it is
 //! there after a power failure before anybody relies on it.
 use super::Refused;
-use crate::{diagnostic::shown, package::Package, report};
+use crate::{diagnostic::shown, journal::RunId, package::Package, report};
 use anyhow::Context;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::{
@@ -64,6 +64,18 @@ fn sync(path: &Path) -> io::Result<()> {
 
 pub fn kept_package(state: &Path, digest: &str) -> PathBuf {
     state.join("packages").join(digest.trim_start_matches("sha256:"))
+}
+
+/// The package that a run was made with.
+pub fn open_kept(state: &Path, digest: &str, run: RunId) -> anyhow::Result<Package> {
+    let kept = kept_package(state, digest);
+    let package = Package::open(&kept).with_context(|| format!("open the package that run {run} kept"))?;
+    if package.digest == digest {
+        return Ok(package);
+    }
+    let message = format!("the package that run {run} kept is not what it was");
+    let hint = format!("somebody has changed {}: name the package's folder", kept.display());
+    Err(Refused::new(message).hint(hint).into())
 }
 
 /// Keeps the package with the restore point, so that there is a way back even when the vendor's folder is gone.

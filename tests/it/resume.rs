@@ -1,6 +1,6 @@
 //! Going on with runs that were cut off, giving them up, and running recorded ones again.
 use crate::support::{
-    bench::wait_for,
+    bench::{BACKOUT, wait_for},
     guests,
     shop::{Shop, edit},
     terminal::Terminal,
@@ -199,9 +199,20 @@ fn another_build_is_held_against_recorded_runs() {
         let files = ["srv/data/shop.db", "srv/config/shop.toml", "state/journal.db"];
         files.iter().map(|file| (file.to_string(), fs::read(shop.folder.path(file)).unwrap())).collect()
     };
-    let before = touched();
     let said = shop.expect(0, &["replay"]);
     assert!(said.contains("2 recorded runs: the script does the same in each"), "{said}");
+    // On another machine, without the site.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("run.backout-run");
+    let file = file.to_str().unwrap();
+    shop.expect(0, &["export", "2", file]);
+    let alone = std::process::Command::new(BACKOUT).args(["replay", file]).current_dir(elsewhere.path()).output().unwrap();
+    let said = String::from_utf8(alone.stdout).unwrap();
+    assert!(alone.status.success() && said.contains("run 2 (rollback of acme/shop 2.0.1): equal"), "{said}");
+    let whole = fs::read(file).unwrap();
+    fs::write(file, &whole[..whole.len() / 2]).unwrap();
+    shop.expect(3, &["replay", file]);
+    let before = touched();
     // The same sources, built now, are another file, and the same script.
     let other = shop.folder.path("packages/other");
     fs::create_dir_all(&other).unwrap();
