@@ -149,7 +149,7 @@ pub struct Header {
     pub restore_point: RunId,
     /// resources that the run holds
     pub holds: Vec<String>,
-    /// the resource that each of the package's labels stands for
+    /// the resource that each of the package's labels (`database.orders`) stands for
     #[serde(default)]
     pub bound: BTreeMap<String, String>,
     /// `sha256:…` of each section of the site, by its name (`database.orders`)

@@ -101,10 +101,12 @@ macro_rules! kinds { ($($name:ident: $ty:ident,)*) => {
         pub told: BTreeMap<String, ResourceId>,
     }
     impl Resources {
-        /// What each label stands for.
+        /// What each label stands for, by the kind that the manifest has it under: `database.orders`.
         pub fn labels(&self) -> BTreeMap<String, ResourceId> {
-            let mut labels = self.told.clone();
-            $(labels.extend(self.$name.0.iter().map(|(label, lend)| (label.clone(), lend.id.clone())));)*
+            let mut labels = BTreeMap::new();
+            $(for (label, lend) in &self.$name.0 {
+                labels.insert(format!("{}.{label}", <$ty as Kind>::NAME), lend.id.clone());
+            })*
             labels
         }
     }

@@ -4,7 +4,7 @@ use crate::{
     gate::{Divergence, Gate, Past, Stop},
     journal::{self, Entries, Entry, Header, Place, Recorded, RunId, Step},
     resource::{
-        Access, Failure, Lend, ResourceId, Resources, Rights,
+        Access, Database, Failure, Kind, Lend, ResourceId, Resources, Rights, Tree,
         run::{Approver, Facts, Memory, Mutator, Observer, RUN},
     },
     session::{Ended, Limits, Script, Work},
@@ -110,7 +110,12 @@ fn resources(header: &Header, facts: Facts, memory: &Memory) -> Resources {
     let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory)) };
     let lend = Lend { id: ResourceId::new("run", ""), rights: Rights::default(), terms: (), uses: Vec::new(), access };
     let bound = header.bound.iter();
-    let told = bound.filter_map(|(label, id)| Some((label.clone(), ResourceId::try_from(id.clone()).ok()?))).collect();
+    // One label may stand for a database and for a service; who asks for these means what can be copied.
+    let label = |label: &str| match label.split_once('.') {
+        Some((Database::NAME | Tree::NAME, label)) => Some(label.to_owned()),
+        _ => None,
+    };
+    let told = bound.filter_map(|(bound, id)| Some((label(bound)?, ResourceId::try_from(id.clone()).ok()?))).collect();
     let mut resources = Resources { told, ..Resources::default() };
     resources.run.0.insert(RUN.to_owned(), lend);
     resources

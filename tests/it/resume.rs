@@ -92,11 +92,14 @@ fn what_has_changed_since_is_said_and_refuses() {
     let before = shop.proof();
     killed_at(&shop, "before files.install on app");
     shop.edit_site("load = { clients = 20", "load = { clients = 30");
+    shop.edit_site("settle = \"300ms\"", "settle = \"301ms\"");
     shop.edit_site("[metrics.host]", "# nothing but a remark\n[metrics.host]");
     let said = shop.expect(3, &["resume", "--yes"]);
-    assert!(said.contains("not all is as run 1 left it: [probe.shop] has changed"), "{said}");
+    let told = "not all is as run 1 left it: [probe.shop] has changed; [service.shop] has changed";
+    assert!(said.contains(told), "{said}");
     assert!(!said.contains("metrics.host"), "{said}");
     shop.edit_site("load = { clients = 30", "load = { clients = 20");
+    shop.edit_site("settle = \"301ms\"", "settle = \"300ms\"");
     shop.expect(0, &["unfence"]);
     let said = shop.expect(3, &["resume", "--yes"]);
     assert!(said.contains("database shop was fenced by the run, and somebody has lifted the fence"), "{said}");
