@@ -12,6 +12,7 @@ mod database;
 mod demo;
 mod docs;
 mod first;
+mod formats;
 mod full;
 mod fuzz;
 mod grants;
