@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
+    fs,
     ops::Range,
     os::unix::process::ExitStatusExt,
     path::Path,
@@ -82,6 +83,11 @@ impl Host {
         let mut shop = Shop::new(version);
         let settings = "require = { settings = { watch = \"1s\", load = \"1s\", clients = 2 } }";
         shop.edit_site("versions = \"2.*\"", &format!("versions = \"2.*\"\n{settings}"));
+        // Every time that the tool runs leaves a line.
+        shop.edit_site(
+            "run = [\"srv/app/current/bin/shop\", \"migrate\", \"--config\", \"srv/config/shop.toml\"]",
+            "run = [\"sh\", \"-c\", \"echo x >> migrated; exec srv/app/current/bin/shop migrate --config srv/config/shop.toml\"]",
+        );
         shop.open();
         let before = shop.proof();
         let schema = schema(&shop.folder.database());
@@ -146,6 +152,7 @@ impl Host {
 
     /// What began has ended once, and no more; the copies are freed.
     fn is_whole(&self, point: usize) {
+        self.shop.expect(0, &["audit"]);
         let mut begun: BTreeMap<_, (i64, u32)> = BTreeMap::new();
         let entries = self.entries();
         for recorded in &entries {
@@ -158,10 +165,24 @@ impl Host {
                 _ => {}
             }
         }
+        let begun_by = |operation: &str| {
+            let intents = entries.iter().filter_map(|r| match &r.entry {
+                Entry::Intent(request) => Some(request),
+                _ => None,
+            });
+            intents.filter(|request| request.operation == operation).count()
+        };
         for ((run, place, seq), (number, outcomes)) in begun {
             let host = place.step.is_empty();
             assert!(outcomes == 1 || host, "point {point}: run {run}, {} {seq} (entry {number})", place.title());
         }
+        let migrated = fs::read_to_string(self.shop.folder.path("migrated")).unwrap_or_default().lines().count();
+        let again = entries.iter().filter(|r| matches!(r.entry, Entry::Decided { done: false, .. })).count();
+        let wanted = begun_by("tool.run");
+        assert!(
+            (wanted..=wanted + again).contains(&migrated),
+            "point {point}: {migrated} times, not {wanted} + {again}"
+        );
         self.shop.is_as(&self.before);
         assert!(self.shop.folder.database().is_file(), "point {point}: a fence is left");
         let points = self.shop.expect(0, &["restore-points"]);
