@@ -67,6 +67,8 @@ fn argument(page: &mut String, arg: &Arg) {
     }
     let notes = notes.iter().map(|note| format!(" {note}")).collect::<String>();
     let dot = if help.ends_with(['.', '?', '!']) { "" } else { "." };
+    // A bar would end the cell.
+    let spelled = spelled.replace('|', "\\|");
     writeln!(page, "| `{spelled}` | {}{dot}{notes} |", plain(&help)).unwrap();
 }
 
