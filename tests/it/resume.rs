@@ -209,7 +209,8 @@ fn another_build_is_held_against_recorded_runs() {
     let file = elsewhere.path().join("run.backout-run");
     let file = file.to_str().unwrap();
     shop.expect(0, &["export", "2", file]);
-    let alone = std::process::Command::new(BACKOUT).args(["replay", file]).current_dir(elsewhere.path()).output().unwrap();
+    let alone =
+        std::process::Command::new(BACKOUT).args(["replay", file]).current_dir(elsewhere.path()).output().unwrap();
     let said = String::from_utf8(alone.stdout).unwrap();
     assert!(alone.status.success() && said.contains("run 2 (rollback of acme/shop 2.0.1): equal"), "{said}");
     let whole = fs::read(file).unwrap();

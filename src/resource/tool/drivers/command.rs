@@ -218,7 +218,8 @@ impl Observe for Command {
 
     async fn look(&self, evidence: &[Value], call: &CallCtx) -> Result<Looked, Failure> {
         let Some(last) = evidence.last() else { return Ok(Looked::NotDone) };
-        let began = Evidence::deserialize(last).map_or_else(|_| "an unknown time".to_owned(), |evidence| evidence.began);
+        let began =
+            Evidence::deserialize(last).map_or_else(|_| "an unknown time".to_owned(), |evidence| evidence.began);
         let why = match &self.section.check {
             Some(check) => match self.check(check, call).await {
                 Ok(Looked::Unclear(why)) => why,

@@ -212,9 +212,7 @@ pub fn read<T>(
     let others = &others;
     let (checked, fingerprint, done) = std::thread::scope(|scope| {
         let checking = scope.spawn(move || others.heed(whole(&structure)));
-        let reading = scope.spawn(move || {
-            others.heed(fingerprint(&content, what, call).map_err(connection::unproven))
-        });
+        let reading = scope.spawn(move || others.heed(fingerprint(&content, what, call).map_err(connection::unproven)));
         let done = others.heed(beside(others));
         (checking.join(), reading.join(), done)
     });
@@ -241,7 +239,8 @@ fn whole(connection: &Connection) -> Result<(), Failure> {
         return Ok(());
     }
     // The first line names the database.
-    let words: String = words.lines().find(|line| !line.starts_with("***")).unwrap_or(&words).chars().take(200).collect();
+    let words: String =
+        words.lines().find(|line| !line.starts_with("***")).unwrap_or(&words).chars().take(200).collect();
     Err(Failure::unproven(format!("the database is damaged: {words}")))
 }
 

@@ -8,8 +8,8 @@ use super::super::{Before, MAX_LINE_BYTES, MAX_LINES, Mark, Mutate, Observe, Pro
 use crate::resource::{
     CallCtx, Failure,
     process::{
-        Helper, Identity, Program, Redaction, all, blocking, boot_id, bounded, descendants, end, marked, moment, signal_named,
-        unique,
+        Helper, Identity, Program, Redaction, all, blocking, boot_id, bounded, descendants, end, marked, moment,
+        signal_named, unique,
     },
 };
 use async_trait::async_trait;
