@@ -65,7 +65,7 @@ impl Gate {
             given: AtomicBool::new(false),
         });
         let call = CallCtx {
-            key: format!("{}/{}/{}/{}", self.run, self.place.title(), self.place.attempt, sequence),
+            key: format!("{}/{}/{sequence}", self.run, self.place.key()),
             deadline,
             cancel: self.cancel.clone(),
             earlier: None,

@@ -82,6 +82,21 @@ impl Past {
         self.tape().end.clone()
     }
 
+    /// How the place ended, also when not all of its operations were told; it tells no more of them.
+    pub fn leave(&self) -> Result<Option<Entry>, journal::Error> {
+        let mut tape = self.tape();
+        while tape.end.is_none() {
+            let Some(recorded) = tape.entries.next().transpose()? else { break };
+            if recorded.run == tape.run
+                && recorded.place == tape.place
+                && matches!(recorded.entry, Entry::StepEnded { .. })
+            {
+                tape.end = Some(recorded.entry);
+            }
+        }
+        Ok(tape.end.clone())
+    }
+
     /// How many operations were told.
     pub fn told(&self) -> u64 {
         self.tape().told

@@ -31,6 +31,10 @@ impl Place {
     pub fn title(&self) -> String {
         if self.step.is_empty() { self.phase.clone() } else { format!("{}/{}", self.phase, self.step) }
     }
+    /// `upgrade/install/1`, and `rolled-back/verify/check/1`: no two places of a run have the same.
+    pub fn key(&self) -> String {
+        format!("{}{}/{}", if self.rolled_back { "rolled-back/" } else { "" }, self.title(), self.attempt)
+    }
 }
 
 /// One thing that happened. `Intent`, `Evidence` and `Outcome` belong to an operation (a place and a sequence number).

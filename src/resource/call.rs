@@ -32,7 +32,7 @@ pub struct Earlier {
 /// What a driver is told about the call that it serves.
 #[derive(Clone)]
 pub struct CallCtx {
-    /// `run/phase/step/attempt/sequence`: the same again when the operation is tried again after a crash. Names what a
+    /// `run/phase/step/attempt/sequence`, after a rollback `run/rolled-back/phase/…`: the same again when the operation is tried again after a crash. Names what a
     /// driver leaves behind, and tags what it starts, so that it can be found.
     pub key: String,
     /// The gate stops waiting at this moment; a driver sets its own server-side timeouts by it.

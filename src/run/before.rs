@@ -25,8 +25,8 @@ pub struct Stood {
     /// The last one.
     pub attempt: u32,
     pub came: Came,
-    /// The run has ended since, half-way, and was taken up again: it gets its attempts anew.
-    pub anew: bool,
+    /// Attempts that count no more: after them the run ended, half-way, and was taken up again.
+    pub spent: u32,
 }
 
 /// A place that was cut off: its first entry, and what the run remembered before it.
@@ -102,7 +102,8 @@ impl Before {
             Entry::StepStarted => {
                 self.started = true;
                 open.insert(place.clone(), recorded.id);
-                let stood = Stood { attempt: place.attempt, came: Came::Open(recorded.at), anew: false };
+                let spent = self.steps.get(&step()).map_or(0, |stood| stood.spent);
+                let stood = Stood { attempt: place.attempt, came: Came::Open(recorded.at), spent };
                 self.steps.insert(step(), stood);
             }
             Entry::StepEnded { result, .. } => {
@@ -118,7 +119,7 @@ impl Before {
             Entry::RunEnded(ending) => {
                 self.ending = Some(ending.clone());
                 for stood in self.steps.values_mut().filter(|stood| matches!(stood.came, Came::Failed(_))) {
-                    stood.anew = true;
+                    stood.spent = stood.attempt;
                 }
             }
             Entry::RunResumed(resumption) => {

@@ -8,7 +8,7 @@ use crate::{
     session::{Ended, Script, Severity, Work},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
@@ -55,6 +55,23 @@ pub enum Halt {
 
 /// What a script may say in a risk or an error; more is cut off.
 const MAX_TEXT: usize = 4_000;
+
+/// Attempts of a step that are left.
+#[derive(Clone, Copy)]
+struct Attempts {
+    first: u32,
+    /// When the first of them began, in milliseconds since 1970-01-01 UTC, if it was cut off.
+    open: Option<i64>,
+    last: u32,
+}
+
+enum Stands {
+    Done,
+    Failed(Halt),
+    Begins(Attempts),
+    /// It had begun before, so that it comes to its end also where another step has failed.
+    GoesOn(Attempts),
+}
 
 impl Run {
     pub async fn assess(&self) -> Result<Vec<journal::Risk>, Halt> {
@@ -103,28 +120,35 @@ impl Run {
     /// Runs the steps, a bounded number at a time. `skip` are those that an earlier run has done. Steps of `verify` all get their turn, unless one that
     /// they wait for has failed; elsewhere the first failure lets those that run finish and starts no other.
     pub async fn carry_out(&self, phase: Phase, rolled_back: bool, steps: &[journal::Step]) -> Result<(), Halt> {
-        let all: BTreeMap<&str, &journal::Step> = steps.iter().map(|s| (s.name.as_str(), s)).collect();
-        let mut waiting: Vec<&str> = steps.iter().map(|s| s.name.as_str()).collect();
+        let mut waiting: Vec<(&journal::Step, Attempts, bool)> = Vec::new();
         let mut done: BTreeSet<String> = BTreeSet::new();
         let mut halts: Vec<Halt> = Vec::new();
+        // What is known already counts before anything new begins.
+        for step in steps {
+            match self.stands(phase, rolled_back, step) {
+                Stands::Done => drop(done.insert(step.name.clone())),
+                Stands::Failed(halt) => halts.push(halt),
+                Stands::Begins(attempts) => waiting.push((step, attempts, true)),
+                Stands::GoesOn(attempts) => waiting.push((step, attempts, false)),
+            }
+        }
         let mut running = JoinSet::new();
         loop {
-            let stopped = halts.iter().any(|h| phase != Phase::Verify || matches!(h, Halt::Stopped { .. }));
-            if !stopped {
-                waiting.retain(|name| {
-                    let Some(step) = all.get(name) else { return false };
-                    let room = running.len() < self.0.limits.steps_at_once;
-                    if !room || !step.after.iter().all(|after| done.contains(after)) {
-                        return true;
-                    }
-                    let (run, step) = (self.clone(), (*step).clone());
-                    running.spawn(async move {
-                        let result = run.step(phase, rolled_back, &step).await;
-                        (step.name, result)
-                    });
-                    false
+            let failed = halts.iter().any(|_| phase != Phase::Verify);
+            let stopped = halts.iter().any(|halt| matches!(halt, Halt::Stopped { .. }));
+            waiting.retain(|(step, attempts, begins)| {
+                let room = running.len() < self.0.limits.steps_at_once;
+                let held_back = stopped || failed && *begins;
+                if held_back || !room || !step.after.iter().all(|after| done.contains(after)) {
+                    return true;
+                }
+                let (run, step, attempts) = (self.clone(), (*step).clone(), *attempts);
+                running.spawn(async move {
+                    let result = run.step(phase, rolled_back, &step, attempts).await;
+                    (step.name, result)
                 });
-            }
+                false
+            });
             match running.join_next().await {
                 None => break,
                 Some(Ok((name, Ok(())))) => {
@@ -147,25 +171,33 @@ impl Run {
         halts.into_iter().next().map_or(Ok(()), Err)
     }
 
-    async fn step(&self, phase: Phase, rolled_back: bool, step: &journal::Step) -> Result<(), Halt> {
-        let (mut first, mut open, mut last) = (1, None, step.attempts);
-        if let Some(stood) = self.before().and_then(|b| b.stood(phase.as_str(), rolled_back, &step.name)) {
-            first = stood.attempt + 1;
-            match &stood.came {
-                Came::Done | Came::Skipped => return Ok(()),
-                Came::Open(started) => {
-                    first = stood.attempt;
-                    open = Some(*started);
-                    last = last.max(first);
-                }
-                Came::Failed(_) if stood.anew => last = stood.attempt + step.attempts,
-                Came::Failed(failure) if stood.attempt < last && worth_another(failure) => {}
-                Came::Failed(failure) => {
-                    let place = Place::new(phase.as_str(), rolled_back, &step.name, stood.attempt);
-                    return Err(self.failed(&place, failure.clone()));
-                }
+    /// How a step of a run that goes on is to be taken.
+    fn stands(&self, phase: Phase, rolled_back: bool, step: &journal::Step) -> Stands {
+        let Some(stood) = self.before().and_then(|b| b.stood(phase.as_str(), rolled_back, &step.name)) else {
+            return Stands::Begins(Attempts { first: 1, open: None, last: step.attempts });
+        };
+        let last = (stood.spent + step.attempts).max(stood.attempt);
+        match &stood.came {
+            Came::Done | Came::Skipped => Stands::Done,
+            Came::Open(started) => Stands::GoesOn(Attempts { first: stood.attempt, open: Some(*started), last }),
+            Came::Failed(failure) if stood.spent == stood.attempt || stood.attempt < last && worth_another(failure) => {
+                Stands::GoesOn(Attempts { first: stood.attempt + 1, open: None, last })
+            }
+            Came::Failed(failure) => {
+                let place = Place::new(phase.as_str(), rolled_back, &step.name, stood.attempt);
+                Stands::Failed(self.failed(&place, failure.clone()))
             }
         }
+    }
+
+    async fn step(
+        &self,
+        phase: Phase,
+        rolled_back: bool,
+        step: &journal::Step,
+        attempts: Attempts,
+    ) -> Result<(), Halt> {
+        let Attempts { first, mut open, last } = attempts;
         for attempt in first..=last {
             let place = Place::new(phase.as_str(), rolled_back, &step.name, attempt);
             let started = match open.take() {

@@ -85,7 +85,7 @@ pub async fn replay(setup: Setup<'_>) -> Result<Replayed, journal::Error> {
         }
         if is_of_script(&recorded) && seen.insert(recorded.place.clone()) {
             let past = Past::new(run, recorded.place.clone(), entries(recorded.id)?, memory.clone())?;
-            told.place(&recorded, past).await;
+            told.place(&recorded, past).await?;
         }
         memory.apply(&recorded, true);
     }
@@ -140,7 +140,7 @@ struct Teller {
 }
 
 impl Teller {
-    async fn place(&mut self, first: &Recorded, past: Past) {
+    async fn place(&mut self, first: &Recorded, past: Past) -> Result<(), journal::Error> {
         let place = first.place.clone();
         self.found.calls += 1;
         let past = Arc::new(past);
@@ -167,7 +167,13 @@ impl Teller {
             }
         };
         self.found.operations += past.told();
-        self.found.differences.extend(difference(&place, answer, past.end()));
+        if let Err(Ended::Stopped(Stop::Journal(reason))) = answer {
+            return Err(journal::Error::Damaged { id: first.id, reason });
+        }
+        // A machine that is slower comes less far before the limit that ended it there.
+        let end = if matches!(answer, Err(Ended::Limit(_))) { past.leave()? } else { past.end() };
+        self.found.differences.extend(difference(&place, answer, end));
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@ use super::ops;
 use crate::{
     capability::{AsCall, Call},
     gate::Stop,
-    resource::run::RUN,
+    resource::run::{Memory, RUN},
 };
 use wasmtime::component::Linker;
 
@@ -21,8 +21,11 @@ impl wit::Host for Call<'_> {
     }
     async fn set(&mut self, key: String, value: String) -> wasmtime::Result<()> {
         let limit = self.gate.quota.store_bytes;
-        let run = self.resources.run.0.get(RUN);
-        if run.is_some_and(|run| run.access.observer.memory().store.bytes_with(&key, &value) > limit) {
+        let bytes = |memory: &Memory| memory.store.bytes_with(&key, &value);
+        // What is only told again takes the room that it took then.
+        let then = self.gate.past().and_then(|past| past.remembered(bytes));
+        let now = || Some(bytes(&self.resources.run.0.get(RUN)?.access.observer.memory()));
+        if then.or_else(now).is_some_and(|bytes| bytes > limit) {
             return Err(Stop::Limit { what: "bytes in the store", limit }.into());
         }
         Ok(self.perform(ops::Set { key, value }).await?)
