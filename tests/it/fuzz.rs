@@ -7,7 +7,7 @@
 mod archive;
 mod condition;
 mod damage;
-mod journal;
+pub mod journal;
 mod package;
 mod site;
 
@@ -27,14 +27,14 @@ use std::{
 const MEMORY: usize = 1 << 20;
 
 /// As many cases as `PROPTEST_CASES` says, or so many.
-fn cases(cases: u32) -> Config {
+pub fn cases(cases: u32) -> Config {
     let config = Config { failure_persistence: None, ..Config::default() };
     if std::env::var_os("PROPTEST_CASES").is_some() { config } else { Config { cases, ..config } }
 }
 
 /// Not by the macro, so that what all cases share is made once.
 #[track_caller]
-fn run<T: Debug>(count: u32, inputs: impl Strategy<Value = T>, check: impl Fn(T)) {
+pub fn run<T: Debug>(count: u32, inputs: impl Strategy<Value = T>, check: impl Fn(T)) {
     let mut runner = TestRunner::new(cases(count));
     let check = |input| {
         check(input);

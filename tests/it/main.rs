@@ -25,6 +25,7 @@ mod lend;
 mod life_cycle;
 mod logs;
 mod metrics;
+mod model;
 mod package;
 mod past;
 mod people;

@@ -275,7 +275,7 @@ fn numbers_without_measure_are_told() {
 }
 
 /// Somewhere in an entry, something else.
-fn value() -> impl Strategy<Value = Value> {
+pub fn value() -> impl Strategy<Value = Value> {
     let numbers = prop::sample::select(NUMBERS).prop_map(Value::from);
     let texts = [
         "",
@@ -305,7 +305,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 /// The place in a document that has this number, counted modulo its places.
-fn node<'v>(document: &'v mut Value, at: &Index) -> &'v mut Value {
+pub fn node<'v>(document: &'v mut Value, at: &Index) -> &'v mut Value {
     fn pointers(value: &Value, here: &str, found: &mut Vec<String>) {
         found.push(here.to_owned());
         let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");

@@ -96,6 +96,16 @@ pub fn forgetful() -> &'static Guest {
     })
 }
 
+/// A script that does what its settings say.
+pub fn scripted() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("tests/guests/scripted");
+        let component = component(&rust_module(&folder, "scripted"));
+        Guest { folder, script: "scripted.wasm", component }
+    })
+}
+
 /// With componentize-py from the example's requirements, in a virtual environment of its own.
 pub fn python_shop() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();

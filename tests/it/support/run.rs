@@ -36,7 +36,7 @@ impl Trial {
 }
 
 /// What was compiled stays for later test runs.
-fn load(component: &[u8]) -> Script {
+pub fn load(component: &[u8]) -> Script {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
     ENGINE.get_or_init(|| Engine::new(&cache).unwrap()).load(component).unwrap()
