@@ -169,10 +169,12 @@ fn killed_at(point: usize) {
         match (output.status.code(), output.status.signal()) {
             (Some(0), _) => break,
             (None, Some(9)) if life == 0 => {}
-            (Some(6), _) => {}
+            // Only now is it certain that nothing of it goes on, so that one can look.
+            (Some(6), _) => {
+                decided = in_doubt(&entries()).iter().map(|(number, key)| decision(*number, key, &done())).collect();
+            }
             _ => panic!("point {point}, life {life}: {}", said(&output)),
         }
-        decided = in_doubt(&entries()).iter().map(|(number, key)| decision(*number, key, &done())).collect();
         assert!(life < 19, "point {point}: {}", said(&output));
     }
     let entries = entries();
