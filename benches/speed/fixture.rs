@@ -77,7 +77,7 @@ impl Mutate for Reloading {
     }
 }
 
-struct Nobody;
+pub struct Nobody;
 #[async_trait]
 impl Approver for Nobody {
     async fn ask(&self, _: &str, _: &str) -> Result<String, Failure> {
@@ -85,11 +85,19 @@ impl Approver for Nobody {
     }
 }
 
-fn resources(reload: Arc<dyn Fn() + Send + Sync>) -> Arc<Resources> {
+/// The service alone.
+pub fn lent(reload: impl Fn() + Send + Sync + 'static) -> Resources {
+    let reload = Arc::new(reload);
     let mut resources = Resources::default();
     let access = Access { observer: Arc::new(Nothing) as Arc<_>, mutator: Arc::new(Reloading(reload)) as Arc<_> };
     let id = ResourceId::new("service", "shop");
     resources.service.0.insert("shop".into(), Lend { id, rights: Rights::all(), terms: (), uses: vec![], access });
+    resources
+}
+
+/// With the run that they are lent to.
+fn resources(reload: impl Fn() + Send + Sync + 'static) -> Arc<Resources> {
+    let mut resources = lent(reload);
     let memory = Arc::new(Mutex::new(Memory::default()));
     let observer = Observer { facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
     let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory)) };
@@ -115,7 +123,7 @@ impl Fixture {
         let engine = Engine::new(&folder.path().join("cache")).unwrap();
         let (journal, run) =
             Journal::begin(&folder.path().join("journal.db"), Header::default(), Arc::new(|_| {})).unwrap();
-        let resources = resources(Arc::new(reload));
+        let resources = resources(reload);
         let (journal, events) = (Arc::new(journal), Events::default());
         Self { runtime: runtime(), folder, engine, resources, journal, events, run, attempts: 0 }
     }

@@ -2,6 +2,7 @@
 //! them; `-- --save` writes `docs/benchmarks.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::disallowed_methods)]
+mod again;
 mod calls;
 mod databases;
 mod fixture;
@@ -44,6 +45,8 @@ fn main() {
             "inspect" | "check" => processes::command(row.name),
             "exchange" => databases::exchange(),
             "refresh" => databases::refresh(),
+            "replay" => again::replay(),
+            "resume" => again::resume(),
             "memory" => memory::memory(),
             other => panic!("nothing measures the row `{other}`"),
         };

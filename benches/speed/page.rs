@@ -45,8 +45,9 @@ impl Measured {
         let Row { name, what, baseline, aim, .. } = self.row;
         let against =
             if baseline.is_empty() { String::new() } else { format!("\n  {:>10}  {baseline}", self.baseline) };
+        let note = if self.note.is_empty() { String::new() } else { format!("\n  {:>10} {}", "", self.note) };
         format!(
-            "{name}: {what}\n  {:>10}  ours{against}\n  {:>10}  {} of {} samples between the quarters, aim {}: {}",
+            "{name}: {what}\n  {:>10}  ours{against}\n  {:>10}  {} of {} samples between the quarters, aim {}: {}{note}",
             self.ours,
             self.result,
             self.spread,

@@ -20,7 +20,7 @@ pub fn engine() -> Engine {
 #[component(enum)]
 #[repr(u8)]
 #[allow(dead_code)]
-enum Status {
+pub enum Status {
     #[component(name = "running")]
     Running,
     #[component(name = "stopped")]

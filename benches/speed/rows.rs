@@ -144,6 +144,29 @@ pub const ROWS: &[Row] = &[
         ),
     },
     Row {
+        name: "replay",
+        what: "Replay of a run with 100,000 operations",
+        baseline: "wasmtime alone: the same component, the recorded answers from memory",
+        aim: Aim::AtMost(3.0),
+        how: "From the first entry to the last, as `backout replay` does it: the entries are read from the journal a page at a \
+              time, each request is compared with the recorded one, each answer is given again.",
+        why_missed: Some(
+            "The baseline reads nothing: a call takes it half a microsecond. A replay reads for each operation an entry of nine \
+             columns from the database and its text as JSON, with a request and an answer of any shape, and makes the script's \
+             call into such data too, to compare the two. Reading JSON, and memory that is asked for and copied meanwhile, is \
+             most of it.",
+        ),
+    },
+    Row {
+        name: "resume",
+        what: "Resume after 10,000 finished operations, to the first new one",
+        baseline: "",
+        aim: Aim::Millis(500.0),
+        how: "Of a step that was cut off in the midst of its changes, each with an intent and an outcome: the script is loaded, the \
+              journal read, the step told its 10,000 answers, and the clock stops when the driver is called for the next operation.",
+        why_missed: None,
+    },
+    Row {
         name: "memory",
         what: "Resident memory while a script waits in `clock.sleep`",
         baseline: "a process of wasmtime alone, with the same component, waiting",
