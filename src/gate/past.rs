@@ -45,13 +45,17 @@ struct Tape {
     next: Option<Told>,
     end: Option<Entry>,
     told: u64,
+    /// No entry of another place was read.
+    alone: bool,
+    /// The number of the entry that was read last.
+    last: i64,
 }
 
 impl Past {
     /// `entries`: of the run, from the first one of the place on; `memory`: of all that stands before.
     pub fn new(run: RunId, place: Place, entries: Entries, memory: Memory) -> Result<Self, journal::Error> {
-        let (ahead, next, end, told) = (VecDeque::new(), None, None, 0);
-        let mut tape = Tape { run, place, entries, memory, ahead, next, end, told };
+        let (ahead, next, end) = (VecDeque::new(), None, None);
+        let mut tape = Tape { run, place, entries, memory, ahead, next, end, told: 0, alone: true, last: 0 };
         tape.read()?;
         Ok(Self(Mutex::new(tape)))
     }
@@ -64,9 +68,7 @@ impl Past {
             let reason = format!("operation {} where operation {sequence} belongs", told.sequence);
             return Err(journal::Error::Damaged { id: told.number, reason });
         }
-        while let Some(recorded) = tape.ahead.pop_front() {
-            tape.memory.apply(&recorded, true);
-        }
+        tape.remember();
         tape.read()?;
         tape.told += 1;
         Ok(Some(told))
@@ -87,6 +89,8 @@ impl Past {
         let mut tape = self.tape();
         while tape.end.is_none() {
             let Some(recorded) = tape.entries.next().transpose()? else { break };
+            // Nothing of it is remembered.
+            tape.alone = false;
             if recorded.run == tape.run
                 && recorded.place == tape.place
                 && matches!(recorded.entry, Entry::StepEnded { .. })
@@ -95,6 +99,16 @@ impl Past {
             }
         }
         Ok(tape.end.clone())
+    }
+
+    /// Once all of it is told, and if nothing else stands between: the number of its last entry, and what the run remembered then.
+    pub fn behind(&self) -> Option<(i64, Memory)> {
+        let mut tape = self.tape();
+        if tape.next.is_some() || tape.end.is_none() || !tape.alone {
+            return None;
+        }
+        tape.remember();
+        Some((tape.last, tape.memory.clone()))
     }
 
     /// How many operations were told.
@@ -114,11 +128,30 @@ impl Past {
 }
 
 impl Tape {
+    fn remember(&mut self) {
+        while let Some(recorded) = self.ahead.pop_front() {
+            self.memory.apply(&recorded, true);
+        }
+    }
+
     /// Reads on to the end of the next operation.
     fn read(&mut self) -> Result<(), journal::Error> {
         while self.end.is_none() {
             let Some(recorded) = self.entries.next().transpose()? else { return Ok(()) };
             let here = recorded.run == self.run && recorded.place == self.place;
+            self.alone &= here;
+            self.last = recorded.id;
+            // Most operations only look, and of those hardly one is remembered: nothing of it is kept twice.
+            let recorded = match recorded.entry {
+                Entry::Observed { request, result, .. } if here && !Memory::keeps(&request.operation) => {
+                    let (number, at, sequence) = (recorded.id, recorded.at, recorded.seq);
+                    let (asked, result) = (Asked::Granted(request), Some(result));
+                    self.next =
+                        Some(Told { number, at, sequence, asked, evidence: Vec::new(), decided: false, result });
+                    return Ok(());
+                }
+                entry => Recorded { entry, ..recorded },
+            };
             if here && self.told(&recorded) {
                 self.ahead.push_back(recorded);
                 return Ok(());

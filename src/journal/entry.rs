@@ -1,5 +1,5 @@
 use crate::failure::Failure;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -103,6 +103,72 @@ pub enum Entry {
         level: Level,
         text: String,
     },
+}
+
+/// The kinds that fill a long journal, as they stand there.
+#[derive(Deserialize)]
+struct Observed {
+    #[serde(rename = "entry")]
+    _entry: IgnoredAny,
+    operation: String,
+    class: String,
+    label: String,
+    resource: String,
+    changes: Vec<String>,
+    #[serde(default)]
+    disturbs: bool,
+    request: Value,
+    result: Result<Value, Failure>,
+    millis: u64,
+}
+#[derive(Deserialize)]
+struct Intent {
+    #[serde(rename = "entry")]
+    _entry: IgnoredAny,
+    operation: String,
+    class: String,
+    label: String,
+    resource: String,
+    changes: Vec<String>,
+    #[serde(default)]
+    disturbs: bool,
+    request: Value,
+}
+#[derive(Deserialize)]
+struct Outcome {
+    #[serde(rename = "entry")]
+    _entry: IgnoredAny,
+    result: Result<Value, Failure>,
+    millis: u64,
+}
+
+impl Entry {
+    /// From its text. To find out its kind first costs several times as much as the rest, so the kinds that there are most of
+    /// are tried at once; what then does not fit is read as any other, and has its error.
+    pub fn read(body: &str) -> serde_json::Result<Self> {
+        let is = |kind: &str| {
+            let rest = body.strip_prefix("{\"entry\":\"").and_then(|rest| rest.strip_prefix(kind));
+            rest.is_some_and(|rest| rest.starts_with("\","))
+        };
+        let quick = if is("observed") {
+            serde_json::from_str(body).ok().map(|read| {
+                let Observed { operation, class, label, resource, changes, disturbs, request, result, millis, .. } =
+                    read;
+                let request = Request { operation, class, label, resource, changes, disturbs, request };
+                Self::Observed { request, result, millis }
+            })
+        } else if is("intent") {
+            serde_json::from_str(body).ok().map(|read| {
+                let Intent { operation, class, label, resource, changes, disturbs, request, .. } = read;
+                Self::Intent(Request { operation, class, label, resource, changes, disturbs, request })
+            })
+        } else if is("outcome") {
+            serde_json::from_str(body).ok().map(|Outcome { result, millis, .. }| Self::Outcome { result, millis })
+        } else {
+            None
+        };
+        quick.map_or_else(|| serde_json::from_str(body), Ok)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,5 +322,39 @@ impl Recorded {
     pub fn now(run: RunId, place: &Place, seq: u32, entry: Entry) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { id: 0, run, at: i64::try_from(now.as_millis()).unwrap_or(i64::MAX), place: place.clone(), seq, entry }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also of what no Backout has written.
+    #[test]
+    fn the_quick_way_to_read_an_entry_reads_what_the_other_reads() {
+        let request = r#""operation":"tool.run","class":"once","label":"t","resource":"tool:t","changes":["tree:app"]"#;
+        let asked = format!(r#"{request},"disturbs":true,"request":{{"n":[1,2.5,-3,18446744073709551615],"n":null}}"#);
+        let failure = serde_json::to_string(&Failure::denied("no").hint("ask")).unwrap();
+        let mut read = 0;
+        for kind in ["observed", "intent", "outcome", "denied", "observe"] {
+            for rest in [
+                asked.clone(),
+                format!(r#"{asked},"result":{{"Ok":{{"a":"ü\n"}}}},"millis":7"#),
+                format!(r#"{asked},"result":{{"Err":{failure}}},"millis":0,"more":1"#),
+                format!(r#"{asked},"result":{{"Ok":1}},"millis":7,"entry":"intent""#),
+                format!(r#"{asked},"result":{{"Ok":1}},"millis":-7"#),
+                format!(r#"{asked},"result":{{"Ok":1}},"millis":7,"millis":8"#),
+                format!(r#"{request},"request":null,"result":{{"Ok":null}},"millis":7"#),
+                r#""result":{"Ok":null},"millis":7"#.to_owned(),
+                r#""result":{},"millis":7"#.to_owned(),
+            ] {
+                let body = format!(r#"{{"entry":"{kind}",{rest}}}"#);
+                let [quick, other] =
+                    [Entry::read(&body), serde_json::from_str(&body)].map(|read| read.map_err(|e| e.to_string()));
+                assert_eq!(quick, other, "{body}");
+                read += usize::from(quick.is_ok());
+            }
+        }
+        assert!(read > 10, "{read}");
     }
 }

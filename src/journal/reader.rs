@@ -182,6 +182,6 @@ fn read(row: &Row<'_>) -> Result<Recorded, Error> {
             attempt: row.get(6).map_err(damaged)?,
         },
         seq: row.get(7).map_err(damaged)?,
-        entry: serde_json::from_str(&body).map_err(|e| Error::Damaged { id, reason: e.to_string() })?,
+        entry: Entry::read(&body).map_err(|e| Error::Damaged { id, reason: e.to_string() })?,
     })
 }

@@ -78,14 +78,18 @@ pub async fn replay(setup: Setup<'_>) -> Result<Replayed, journal::Error> {
     let mut told =
         Teller { run, header, script, resources: Arc::new(resources), limits, began: 0, found: Replayed::default() };
     let mut seen: BTreeSet<Place> = BTreeSet::new();
-    for recorded in entries(0)? {
-        let recorded = recorded?;
+    let mut reading = entries(0)?;
+    while let Some(recorded) = reading.next().transpose()? {
         if let Entry::RunStarted(_) = recorded.entry {
             told.began = recorded.at;
         }
         if is_of_script(&recorded) && seen.insert(recorded.place.clone()) {
             let past = Past::new(run, recorded.place.clone(), entries(recorded.id)?, memory.clone())?;
-            told.place(&recorded, past).await?;
+            // What stood in the midst of it alone need not be read once more.
+            if let Some((last, remembered)) = told.place(&recorded, past).await? {
+                (reading, memory) = (entries(last.saturating_add(1))?, remembered);
+                continue;
+            }
         }
         memory.apply(&recorded, true);
     }
@@ -140,7 +144,8 @@ struct Teller {
 }
 
 impl Teller {
-    async fn place(&mut self, first: &Recorded, past: Past) -> Result<(), journal::Error> {
+    /// As `Past::behind`.
+    async fn place(&mut self, first: &Recorded, past: Past) -> Result<Option<(i64, Memory)>, journal::Error> {
         let place = first.place.clone();
         self.found.calls += 1;
         let past = Arc::new(past);
@@ -173,7 +178,7 @@ impl Teller {
         // A machine that is slower comes less far before the limit that ended it there.
         let end = if matches!(answer, Err(Ended::Limit(_))) { past.leave()? } else { past.end() };
         self.found.differences.extend(difference(&place, answer, end));
-        Ok(())
+        Ok(past.behind())
     }
 }
 

@@ -102,12 +102,17 @@ impl Memory {
                     self.done(&open, value);
                 }
             }
-            Entry::Observed { request, result: Ok(value), .. } if own => {
+            Entry::Observed { request, result: Ok(value), .. } if own && Self::keeps(&request.operation) => {
                 let Ok(resource) = ResourceId::try_from(request.resource.clone()) else { return };
                 self.restore_point.seen(&request.operation, resource, value);
             }
             _ => {}
         }
+    }
+
+    /// Whether an operation that changes nothing leaves anything here.
+    pub fn keeps(observes: &str) -> bool {
+        RestorePoint::sees(observes)
     }
 
     /// Copies that this run began to make, and of which nobody knows how far they came.

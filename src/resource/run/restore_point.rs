@@ -116,6 +116,11 @@ impl RestorePoint {
         }
     }
 
+    /// The operations that `seen` is about.
+    pub(super) fn sees(operation: &str) -> bool {
+        matches!(operation, "backup.settle" | "metrics.baseline")
+    }
+
     /// By an operation that changes nothing, in a run that makes or uses this restore point.
     pub(super) fn seen(&mut self, operation: &str, resource: ResourceId, value: &Value) {
         match operation {
