@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::disallowed_methods)]
 mod again;
+mod audit;
 mod calls;
 mod databases;
 mod fixture;
@@ -47,6 +48,7 @@ fn main() {
             "refresh" => databases::refresh(),
             "replay" => again::replay(),
             "resume" => again::resume(),
+            "audit" => audit::audit(),
             "memory" => memory::memory(),
             other => panic!("nothing measures the row `{other}`"),
         };
