@@ -32,13 +32,13 @@ async fn setup(
     state: &Path,
     script: Script,
     cancel: &CancellationToken,
-    reload: impl Fn() + Send + Sync + 'static,
+    stop: impl Fn() + Send + Sync + 'static,
 ) -> Setup {
     Setup {
         header: Header { command: "upgrade".to_owned(), seed: 1, ..Header::default() },
         facts: Facts::default(),
         memory: Memory::default(),
-        hold: Hold::take(state, fixture::lent(reload)).await.unwrap(),
+        hold: Hold::take(state, fixture::lent(stop)).await.unwrap(),
         script: Some(script),
         limits: Limits { cpu: Duration::from_secs(3600), ..Limits::default() },
         approver: Arc::new(fixture::Nobody),
@@ -115,7 +115,7 @@ fn canned(engine: &wasmtime::Engine) -> Linker<Canned> {
             })
         })
         .unwrap();
-    service.func_wrap("reload", |_, (_,): (String,)| Ok((Ok::<(), types::Error>(()),))).unwrap();
+    service.func_wrap("stop", |_, (_,): (String,)| Ok((Ok::<(), types::Error>(()),))).unwrap();
     let mut clock = linker.instance("backout:host/clock@0.1.0").unwrap();
     clock.func_wrap("sleep", |_, (_,): (u32,)| Ok(())).unwrap();
     linker
@@ -155,13 +155,13 @@ fn cut_off(runtime: &Runtime, engine: &Engine, after: u32) -> (tempfile::TempDir
     let script = engine.load(&fixture::caller()).unwrap();
     let (cancel, done) = (CancellationToken::new(), AtomicU32::new(0));
     let stop = cancel.clone();
-    let reload = move || {
+    let stop = move || {
         if done.fetch_add(1, Ordering::Relaxed) + 1 == after {
             stop.cancel();
         }
     };
     let run = runtime.block_on(async {
-        let run = Run::begin(folder.path(), setup(folder.path(), script, &cancel, reload).await).unwrap();
+        let run = Run::begin(folder.path(), setup(folder.path(), script, &cancel, stop).await).unwrap();
         run.carry_out(Phase::Prepare, false, &[step(".....")]).await.unwrap_err();
         run.id()
     });
@@ -183,14 +183,14 @@ pub fn resume() -> Pairs {
         let cancel = CancellationToken::new();
         let called = Arc::new(OnceLock::new());
         let (stop, first) = (cancel.clone(), called.clone());
-        let reload = move || {
+        let stop = move || {
             first.get_or_init(Instant::now);
             stop.cancel();
         };
         let began = Instant::now();
         runtime.block_on(async {
             let script = engine.load(&fixture::caller()).unwrap();
-            let setup = Setup { memory: Memory::of(run), ..setup(folder.path(), script, &cancel, reload).await };
+            let setup = Setup { memory: Memory::of(run), ..setup(folder.path(), script, &cancel, stop).await };
             let run = Run::resume(folder.path(), run, Resumption::default(), setup).unwrap();
             run.carry_out(Phase::Prepare, false, &[step(".....")]).await.unwrap_err();
         });

@@ -45,7 +45,7 @@ impl Observe for Nothing {
         Ok(Status::Running)
     }
     async fn start_id(&self) -> Result<Option<String>, Failure> {
-        Ok(None)
+        Ok(Some("always".to_owned()))
     }
     async fn search(&self, _: &Mark, _: &[String]) -> Result<Vec<String>, Failure> {
         Ok(vec![])
@@ -55,10 +55,10 @@ impl Observe for Nothing {
     }
 }
 
-/// Takes as long as `reload` does.
-struct Reloading(Arc<dyn Fn() + Send + Sync>);
+/// Takes as long as `stop` does.
+struct Stopping(Arc<dyn Fn() + Send + Sync>);
 #[async_trait]
-impl Mutate for Reloading {
+impl Mutate for Stopping {
     async fn mark(&self, _: &CallCtx) -> Result<Mark, Failure> {
         Ok(Mark { position: 0 })
     }
@@ -66,13 +66,13 @@ impl Mutate for Reloading {
         Ok(())
     }
     async fn stop(&self, _: &CallCtx) -> Result<(), Failure> {
+        (self.0)();
         Ok(())
     }
     async fn restart(&self, _: &CallCtx) -> Result<(), Failure> {
         Ok(())
     }
     async fn reload(&self, _: &CallCtx) -> Result<(), Failure> {
-        (self.0)();
         Ok(())
     }
 }
@@ -86,18 +86,18 @@ impl Approver for Nobody {
 }
 
 /// The service alone.
-pub fn lent(reload: impl Fn() + Send + Sync + 'static) -> Resources {
-    let reload = Arc::new(reload);
+pub fn lent(stop: impl Fn() + Send + Sync + 'static) -> Resources {
+    let stop = Arc::new(stop);
     let mut resources = Resources::default();
-    let access = Access { observer: Arc::new(Nothing) as Arc<_>, mutator: Arc::new(Reloading(reload)) as Arc<_> };
+    let access = Access { observer: Arc::new(Nothing) as Arc<_>, mutator: Arc::new(Stopping(stop)) as Arc<_> };
     let id = ResourceId::new("service", "shop");
     resources.service.0.insert("shop".into(), Lend { id, rights: Rights::all(), terms: (), uses: vec![], access });
     resources
 }
 
 /// With the run that they are lent to.
-fn resources(reload: impl Fn() + Send + Sync + 'static) -> Arc<Resources> {
-    let mut resources = lent(reload);
+fn resources(stop: impl Fn() + Send + Sync + 'static) -> Arc<Resources> {
+    let mut resources = lent(stop);
     let memory = Arc::new(Mutex::new(Memory::default()));
     let observer = Observer { facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
     let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory)) };
@@ -118,12 +118,12 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    pub fn new(reload: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn new(stop: impl Fn() + Send + Sync + 'static) -> Self {
         let folder = folder();
         let engine = Engine::new(&folder.path().join("cache")).unwrap();
         let (journal, run) =
             Journal::begin(&folder.path().join("journal.db"), Header::default(), Arc::new(|_| {})).unwrap();
-        let resources = resources(reload);
+        let resources = resources(stop);
         let (journal, events) = (Arc::new(journal), Events::default());
         Self { runtime: runtime(), folder, engine, resources, journal, events, run, attempts: 0 }
     }

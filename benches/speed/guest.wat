@@ -1,8 +1,8 @@
 ;; A script by hand: `run` asks for the status of a service 10^n times, n being the length of the step's name, and in the phase
-;; `prepare` has it read its configuration again as often; `assess` waits.
+;; `prepare` stops it as often; `assess` waits.
 (module
   (import "backout:host/service@0.1.0" "get-status" (func $status (param i32 i32 i32)))
-  (import "backout:host/service@0.1.0" "reload" (func $reload (param i32 i32 i32)))
+  (import "backout:host/service@0.1.0" "stop" (func $stop (param i32 i32 i32)))
   (import "backout:host/clock@0.1.0" "sleep" (func $sleep (param i32)))
   (memory (export "memory") 2)
   (global $free (mut i32) (i32.const 1024))
@@ -30,7 +30,7 @@
       (br_if $done (i32.eqz (local.get $left)))
       (global.set $free (i32.const 1024))
       (if (i32.eqz (local.get $phase))
-        (then (call $reload (i32.const 16) (i32.const 4) (i32.const 32)))
+        (then (call $stop (i32.const 16) (i32.const 4) (i32.const 32)))
         (else (call $status (i32.const 16) (i32.const 4) (i32.const 32))))
       (local.set $left (i32.sub (local.get $left) (i32.const 1)))
       (br $again)))

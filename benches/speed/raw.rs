@@ -44,7 +44,7 @@ pub fn answering(engine: &Engine) -> Linker<()> {
             })
         })
         .unwrap();
-    service.func_wrap("reload", |_, (_,): (String,)| Ok((Ok::<(), types::Error>(()),))).unwrap();
+    service.func_wrap("stop", |_, (_,): (String,)| Ok((Ok::<(), types::Error>(()),))).unwrap();
     let mut clock = linker.instance("backout:host/clock@0.1.0").unwrap();
     clock
         .func_wrap_async("sleep", |_, (seconds,): (u32,)| {
