@@ -99,6 +99,16 @@ fn what_has_changed_since_is_said_and_refuses() {
     assert!(said.contains(told), "{said}");
     assert!(!said.contains("metrics.host"), "{said}");
     shop.edit_site("load = { clients = 30", "load = { clients = 20");
+    // Another past than the one that was written would have things done again.
+    let path = shop.folder.path("state/journal.db");
+    let rename = |from: &str, to: &str| {
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.execute("UPDATE entry SET step = ?2 WHERE kind = 'step-ended' AND step = ?1", [from, to]).unwrap()
+    };
+    assert_eq!(rename("close", "shut"), 1);
+    let said = shop.expect(3, &["resume", "--yes"]);
+    assert!(said.contains("the journal is not what was written, so nobody knows what was done"), "{said}");
+    assert_eq!(rename("shut", "close"), 1);
     shop.edit_site("settle = \"301ms\"", "settle = \"300ms\"");
     shop.expect(0, &["unfence"]);
     let said = shop.expect(3, &["resume", "--yes"]);
