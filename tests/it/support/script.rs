@@ -10,6 +10,7 @@ use backout::{
     },
 };
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -86,11 +87,21 @@ impl Script {
 
     /// The operations that the journal has, as data: what was asked, and what came of it.
     pub async fn observed(&self) -> Vec<(String, serde_json::Value, Result<serde_json::Value, Failure>)> {
-        let observed = |entry| match entry {
+        // What lasts has its beginning written down as well.
+        let mut begun = BTreeMap::new();
+        let observed = |recorded: Recorded| match recorded.entry {
             Entry::Observed { request, result, .. } => Some((request.operation, request.request, result)),
+            Entry::Intent(request) if request.class == "observe" => {
+                begun.insert((recorded.place, recorded.seq), request);
+                None
+            }
+            Entry::Outcome { result, .. } => {
+                let request = begun.remove(&(recorded.place, recorded.seq))?;
+                Some((request.operation, request.request, result))
+            }
             _ => None,
         };
-        self.entries().await.into_iter().filter_map(observed).collect()
+        self.recorded().await.into_iter().filter_map(observed).collect()
     }
 
     /// Every byte that the journal has written so far.
