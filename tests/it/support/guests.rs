@@ -96,6 +96,16 @@ pub fn forgetful() -> &'static Guest {
     })
 }
 
+/// A script that is right or has one fault, as its setting says.
+pub fn faulty() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("tests/guests/faulty");
+        let component = component(&rust_module(&folder, "faulty"));
+        Guest { folder, script: "faulty.wasm", component }
+    })
+}
+
 /// A script that does what its settings say.
 pub fn scripted() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();

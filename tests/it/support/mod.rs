@@ -3,6 +3,7 @@ pub mod bench;
 pub mod call;
 pub mod command;
 pub mod disk;
+pub mod faulty;
 pub mod guests;
 pub mod packages;
 pub mod product;
