@@ -90,38 +90,78 @@ fn the_plain_one_upgrades_and_goes_back() {
     shop.is_as(&before);
 }
 
-/// What shows without anything else going wrong. The other faults wait for an operation that fails, or for another hour.
-#[test]
-fn faults_that_every_rollback_shows_leave_a_real_one_half_way() {
-    let ends = |variant: &str| {
-        let shop = Shop::running(Version::V2Bad);
-        let before = shop.proof();
-        faulty::write(variant, Version::V2Bad, &shop.package());
-        let output = shop.backout(&["upgrade", "--yes", shop.package().to_str().unwrap()]);
-        let report = fs::read_to_string(shop.folder.path("state/runs/1/report.json")).unwrap();
-        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-        let message = report["ending"]["message"].as_str().unwrap();
-        let at = message.split(':').next().unwrap();
-        let serves = shop.version().unwrap_or_else(|| "nothing".to_owned());
-        let as_before = if shop.proof().differences(&before).is_empty() { "as before" } else { "not as before" };
-        let code = output.status.code().unwrap();
-        format!("{variant:?}: exit {code}, {at}; data and files {as_before}, {serves} serves\n")
-    };
-    let variants = ["", "polls", "forgets", "left-fenced", "no-rollback", "restores-first", "stays-down"];
-    // Each mostly waits.
-    let text: String = thread::scope(|scope| {
-        let ends = &ends;
-        let runs: Vec<_> = variants.iter().map(|variant| scope.spawn(move || ends(variant))).collect();
+/// How a real upgrade with this variant ends, when the site's tool for the migration does this.
+fn ends(variant: &str, upgrade: Version, migrate: &str) -> String {
+    let shop = Shop::running(Version::V2Bad);
+    let before = shop.proof();
+    faulty::write(variant, upgrade, &shop.package());
+    let tool = r#"run = ["srv/app/current/bin/shop", "migrate", "--config", "srv/config/shop.toml"]"#;
+    shop.edit_site(tool, &format!("run = {:?}", ["sh", "-c", migrate]));
+    let output = shop.backout(&["upgrade", "--yes", shop.package().to_str().unwrap()]);
+    let report = fs::read_to_string(shop.folder.path("state/runs/1/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let ending = |key| report["ending"][key].as_str().unwrap();
+    let because = ending("message").split(':').next().filter(|at| !at.is_empty());
+    let ended = [Some(ending("outcome")), because].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    let serves = shop.version().unwrap_or_else(|| "nothing".to_owned());
+    let as_before = if shop.proof().differences(&before).is_empty() { "as before" } else { "not as before" };
+    let code = output.status.code().unwrap();
+    format!("{variant:?}: exit {code}, {ended}; data and files {as_before}, {serves} serves\n")
+}
+
+/// Of several variants at the same time, since each mostly waits.
+fn all_end(variants: &[&str], upgrade: Version, migrate: &str) -> String {
+    thread::scope(|scope| {
+        let run = |&variant| scope.spawn(move || ends(variant, upgrade, migrate));
+        let runs: Vec<_> = variants.iter().map(run).collect();
         runs.into_iter().map(|run| run.join().unwrap()).collect()
-    });
+    })
+}
+
+const MIGRATE: &str = "srv/app/current/bin/shop migrate --config srv/config/shop.toml";
+
+#[test]
+fn faults_that_show_when_the_new_version_is_bad() {
+    let variants = ["", "polls", "forgets", "ignores", "left-fenced", "no-rollback", "restores-first", "stays-down"];
     expect![[r#"
-        "": exit 4, upgrade/watch; data and files as before, 1.0.0 serves
-        "polls": exit 4, upgrade/watch; data and files as before, 1.0.0 serves
-        "forgets": exit 5, rollback/reopen; data and files not as before, nothing serves
-        "left-fenced": exit 4, upgrade/install; data and files as before, 1.0.0 serves
-        "no-rollback": exit 5, the script has no steps for a rollback; data and files not as before, 2.0.0 serves
-        "restores-first": exit 5, rollback/restore; data and files not as before, 2.0.0 serves
-        "stays-down": exit 5, verify/answers; data and files as before, nothing serves
+        "": exit 4, rolled-back: upgrade/watch; data and files as before, 1.0.0 serves
+        "polls": exit 4, rolled-back: upgrade/watch; data and files as before, 1.0.0 serves
+        "forgets": exit 5, stopped: rollback/reopen; data and files not as before, nothing serves
+        "ignores": exit 0, upgraded; data and files not as before, 2.0.0 serves
+        "left-fenced": exit 4, rolled-back: upgrade/install; data and files as before, 1.0.0 serves
+        "no-rollback": exit 5, stopped: the script has no steps for a rollback; data and files not as before, 2.0.0 serves
+        "restores-first": exit 5, stopped: rollback/restore; data and files not as before, 2.0.0 serves
+        "stays-down": exit 5, stopped: verify/answers; data and files as before, nothing serves
     "#]]
-    .assert_eq(&text);
+    .assert_eq(&all_end(&variants, Version::V2Bad, MIGRATE));
+}
+
+#[test]
+fn faults_that_show_when_the_migration_fails() {
+    let variants = ["", "asks-while-planning", "forgets-at-times"];
+    expect![[r#"
+        "": exit 4, rolled-back: upgrade/install; data and files as before, 1.0.0 serves
+        "asks-while-planning": exit 5, stopped: rollback; data and files not as before, nothing serves
+        "forgets-at-times": exit 5, stopped: rollback/reopen; data and files not as before, nothing serves
+    "#]]
+    .assert_eq(&all_end(&variants, Version::V2Good, "exit 1"));
+}
+
+/// With its copy gone the database cannot be restored.
+#[test]
+fn faults_that_show_when_a_restore_fails() {
+    let migrate = format!("{MIGRATE} && find srv/data -name 'standby*' -exec rm -r {{}} + && exit 1");
+    expect![[r#"
+        "": exit 5, stopped: rollback/restore; data and files not as before, nothing serves
+        "swallows": exit 5, stopped: rollback/reopen; data and files not as before, nothing serves
+    "#]]
+    .assert_eq(&all_end(&["", "swallows"], Version::V2Good, &migrate));
+}
+
+#[test]
+fn a_fault_that_shows_when_nothing_fails() {
+    expect![[r#"
+        "unreachable": exit 4, rolled-back: upgrade/confirm; data and files as before, 1.0.0 serves
+    "#]]
+    .assert_eq(&all_end(&["unreachable"], Version::V2Good, MIGRATE));
 }
