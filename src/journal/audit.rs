@@ -3,17 +3,19 @@ use super::{
     chain::{self, Columns, Hash},
     entry::{Entry, Place, RunId},
     error::{Error, plain},
-    file, glance,
+    file::{self, MARKED},
+    glance,
     head::{self, Head},
     legal::History,
     writer::kind,
 };
-use rusqlite::{Connection, Row, types::ValueRef};
+use rusqlite::{Connection, types::ValueRef};
 use serde::de::IgnoredAny;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::Path,
+    sync::mpsc::{self, TrySendError},
     thread,
 };
 
@@ -110,7 +112,7 @@ pub fn audit(path: &Path, kept: &[Head]) -> Result<Audit, Error> {
         let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
         // What is verified is one state of the journal, whoever writes meanwhile.
         db.execute_batch("BEGIN").map_err(sqlite)?;
-        // SQLite's own check takes as long again, and needs nothing of the other.
+        // SQLite's own check needs nothing of the other.
         let (damage, read) = thread::scope(|scope| {
             let integrity = scope.spawn(|| integrity(path));
             let read = rows(db, &mut check);
@@ -120,9 +122,14 @@ pub fn audit(path: &Path, kept: &[Head]) -> Result<Audit, Error> {
             Ok(damage) => damage.into_iter().for_each(|said| check.audit.found(Finding::of_journal(said))),
             Err(error) => check.audit.found(Finding::of_journal(error.to_string())),
         }
-        if let Err(error) = read {
-            let from = check.id;
-            check.audit.found(Finding::of_journal(format!("it cannot be read on behind entry {from}: {error}")));
+        match read.map(|marked| unlike_index(db, marked)) {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(what))) => check.audit.found(Finding::of_journal(what)),
+            Ok(Err(error)) => check.audit.found(Finding::of_journal(format!("the file is damaged: {error}"))),
+            Err(error) => {
+                let from = check.id;
+                check.audit.found(Finding::of_journal(format!("it cannot be read on behind entry {from}: {error}")));
+            }
         }
         ended = check.over.iter().next().is_some();
     }
@@ -156,37 +163,132 @@ fn keys(path: &Path, audit: &mut Audit, kept: &[Head], ended: bool) {
     }
 }
 
+/// All but whether the index fits: `unlike_index` tells, in half the time, what of that a query could come upon.
 fn integrity(path: &Path) -> Result<Vec<String>, Error> {
     let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
     let Some(db) = file::open_to_read(path)? else { return Ok(Vec::new()) };
-    let mut statement = db.prepare("PRAGMA integrity_check(10)").map_err(sqlite)?;
+    let mut statement = db.prepare("PRAGMA quick_check(10)").map_err(sqlite)?;
     let said = statement.query_map([], |row| row.get::<_, String>(0)).map_err(sqlite)?;
     let said = said.filter(|said| !matches!(said, Ok(said) if said == "ok"));
     said.map(|said| said.map(|said| format!("the file is damaged: {said}")).map_err(sqlite)).collect()
 }
 
+/// The index of where runs begin and end has nothing that is not so in the table, and as much of it: `marked` entries.
+fn unlike_index(db: &Connection, marked: i64) -> rusqlite::Result<Option<String>> {
+    let index = format!("(SELECT id, run, kind FROM entry INDEXED BY entry_mark WHERE {MARKED})");
+    let number = |sql: String| db.query_row(&sql, [], |row| row.get::<_, i64>(0));
+    let held = number(format!("SELECT count(*) FROM {index}"))?;
+    let fit = number(format!(
+        "SELECT count(*) FROM {index} i JOIN entry e NOT INDEXED ON e.id = i.id AND e.run = i.run AND e.kind = i.kind"
+    ))?;
+    let unlike = (held, fit) != (marked, marked);
+    Ok(unlike
+        .then(|| format!("the file is damaged: its index has {held} entries, and {fit} of the {marked} in the table")))
+}
+
 /// The columns in the order of the chain, and the hash.
 pub const SELECT: &str = "SELECT id, run, at, phase, rolled_back, step, attempt, seq, kind, body, hash FROM entry";
 
-fn rows(db: &Connection, check: &mut Check) -> rusqlite::Result<()> {
-    let mut statement = db.prepare(&format!("{SELECT} ORDER BY id"))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let Some(columns) = columns(row)? else {
-            let id: i64 = row.get(0).unwrap_or_default();
-            let what = "it cannot be read: its columns do not hold what belongs there";
-            check.audit.found(Finding { entry: Some(id), run: None, place: None, what: what.into() });
-            check.skip(id);
-            continue;
-        };
-        let hash = row.get_ref(10)?.as_blob().ok().and_then(|hash| Hash::try_from(hash).ok());
-        check.entry(&columns, hash);
+/// Entries that are handed on at once.
+#[derive(Default)]
+struct Batch {
+    /// The entries' sums, one behind the other.
+    sums: Vec<u8>,
+    rows: Vec<Row>,
+}
+
+enum Row {
+    /// Where its sum ends, its digest once that is reckoned, and the hash that stands beside it.
+    Entry { end: usize, digest: Option<Hash>, stored: Option<Hash> },
+    /// Its columns do not hold what belongs there.
+    Strange { id: i64 },
+}
+
+impl Batch {
+    /// Bytes of entries, unless one alone has more.
+    const FULL: usize = 512 << 10;
+
+    fn is_full(&self) -> bool {
+        self.sums.len() >= Self::FULL || self.rows.len() >= Self::FULL / 256
     }
-    Ok(())
+
+    /// Whether it is one that the index has.
+    fn add(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<bool> {
+        let Some(columns) = columns(row)? else {
+            self.rows.push(Row::Strange { id: row.get(0).unwrap_or_default() });
+            return Ok(false);
+        };
+        let stored = row.get_ref(10)?.as_blob().ok().and_then(|hash| Hash::try_from(hash).ok());
+        columns.sum(&mut self.sums);
+        self.rows.push(Row::Entry { end: self.sums.len(), digest: None, stored });
+        Ok(file::MARKS.contains(&columns.kind))
+    }
+
+    /// Of all of them, unless it is done.
+    fn digest(&mut self) {
+        let mut begin = 0;
+        for row in &mut self.rows {
+            if let Row::Entry { end, digest, .. } = row {
+                digest.get_or_insert_with(|| chain::digest(&self.sums[begin..*end]));
+                begin = *end;
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.sums.clear();
+        self.sums.shrink_to(2 * Self::FULL);
+    }
+}
+
+/// One thread reads, another hashes, follows the chain and looks at what the entries say. How many are in the index.
+fn rows(db: &Connection, check: &mut Check) -> rusqlite::Result<i64> {
+    let (batches, inbox) = mpsc::sync_channel::<Batch>(2);
+    let (emptied, empty) = mpsc::channel();
+    // With what it moves in here the queue is closed, and the other thread ends.
+    thread::scope(move |scope| {
+        scope.spawn(move || {
+            for mut batch in inbox {
+                batch.digest();
+                check.batch(&batch);
+                batch.clear();
+                // Once all is read nobody takes it.
+                let _ = emptied.send(batch);
+            }
+        });
+        let mut statement = db.prepare(&format!("{SELECT} ORDER BY id"))?;
+        let mut rows = statement.query([])?;
+        let mut marked = 0;
+        let mut read = |batch: &mut Batch| -> rusqlite::Result<bool> {
+            while !batch.is_full() {
+                let Some(row) = rows.next()? else { return Ok(false) };
+                marked += i64::from(batch.add(row)?);
+            }
+            Ok(true)
+        };
+        loop {
+            let mut batch = empty.try_recv().unwrap_or_default();
+            let more = read(&mut batch);
+            let taken = match batches.try_send(batch) {
+                // Whoever would wait takes that over.
+                Err(TrySendError::Full(mut batch)) => {
+                    batch.digest();
+                    batches.send(batch).is_ok()
+                }
+                sent => sent.is_ok(),
+            };
+            match more {
+                Ok(true) if taken => {}
+                Ok(_) => return Ok(marked),
+                Err(error) => return Err(error),
+            }
+        }
+    })
 }
 
 /// `None`: they do not hold what belongs there.
-pub fn columns<'r>(row: &'r Row<'_>) -> rusqlite::Result<Option<Columns<'r>>> {
+pub fn columns<'r>(row: &'r rusqlite::Row<'_>) -> rusqlite::Result<Option<Columns<'r>>> {
     let number = |column| {
         row.get_ref(column).map(|value| match value {
             ValueRef::Integer(number) => Some(number),
@@ -253,11 +355,34 @@ impl Check {
         }
     }
 
+    fn batch(&mut self, batch: &Batch) {
+        let mut begin = 0;
+        for row in &batch.rows {
+            match *row {
+                Row::Entry { end, digest, stored } => {
+                    if let (Some(columns), Some(digest)) = (Columns::of_sum(&batch.sums[begin..end]), digest) {
+                        self.summed(&columns, &digest, stored);
+                    }
+                    begin = end;
+                }
+                Row::Strange { id } => {
+                    let what = "it cannot be read: its columns do not hold what belongs there";
+                    self.audit.found(Finding { entry: Some(id), run: None, place: None, what: what.into() });
+                    self.skip(id);
+                }
+            }
+        }
+    }
+
     /// The next one, with the hash that stands beside it.
     pub fn entry(&mut self, columns: &Columns<'_>, stored: Option<Hash>) {
+        self.summed(columns, &columns.digest(), stored);
+    }
+
+    fn summed(&mut self, columns: &Columns<'_>, digest: &Hash, stored: Option<Hash>) {
         self.audit.entries += 1;
         self.gap(columns.id);
-        let hash = chain::link(&self.hash, &columns.digest());
+        let hash = chain::link(&self.hash, digest);
         if stored != Some(hash) && columns.id == self.id.saturating_add(1) {
             let what = "its hash does not fit: it was altered, moved or put in, or what stands before it was";
             self.audit.found(Finding::of(columns, what));

@@ -10,7 +10,7 @@ pub fn genesis() -> Hash {
 }
 
 /// What stands in the columns of one entry, in their order. Texts as bytes: in a damaged file they may be anything.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Columns<'a> {
     pub id: i64,
     pub run: i64,
@@ -24,30 +24,66 @@ pub struct Columns<'a> {
     pub body: &'a [u8],
 }
 
-impl Columns<'_> {
+impl<'a> Columns<'a> {
     /// Of the entry alone. With it instead of the entry the chain can still be verified, by somebody who may not read that entry.
     pub fn digest(&self) -> Hash {
+        let mut sum = Vec::with_capacity(128 + self.phase.len() + self.step.len() + self.body.len());
+        self.sum(&mut sum);
+        digest(&sum)
+    }
+
+    /// Adds what is hashed to what stands there: numbers in eight bytes, the most significant first; before a text its length in
+    /// bytes, so that no two rows read the same.
+    pub fn sum(&self, sum: &mut Vec<u8>) {
         let Self { id, run, at, phase, rolled_back, step, attempt, seq, kind, body } = *self;
-        let mut all = Sum(Vec::with_capacity(128 + phase.len() + step.len() + body.len()));
-        all.number(id).number(run).number(at).text(phase).number(rolled_back).text(step).number(attempt).number(seq);
-        all.text(kind).text(body);
-        Sha256::digest(&all.0).into()
+        let mut number = |number: i64, text: &[u8]| {
+            sum.extend_from_slice(&number.to_be_bytes());
+            sum.extend_from_slice(text);
+        };
+        let length = |text: &[u8]| text.len() as i64;
+        number(id, b"");
+        number(run, b"");
+        number(at, b"");
+        number(length(phase), phase);
+        number(rolled_back, b"");
+        number(length(step), step);
+        number(attempt, b"");
+        number(seq, b"");
+        number(length(kind), kind);
+        number(length(body), body);
+    }
+
+    /// What was summed.
+    pub fn of_sum(mut sum: &'a [u8]) -> Option<Self> {
+        let number = |sum: &mut &'a [u8]| {
+            let (number, rest) = sum.split_first_chunk()?;
+            *sum = rest;
+            Some(i64::from_be_bytes(*number))
+        };
+        let text = |sum: &mut &'a [u8]| {
+            let length = usize::try_from(number(sum)?).ok()?;
+            let (text, rest) = sum.split_at_checked(length)?;
+            *sum = rest;
+            Some(text)
+        };
+        let sum = &mut sum;
+        Some(Self {
+            id: number(sum)?,
+            run: number(sum)?,
+            at: number(sum)?,
+            phase: text(sum)?,
+            rolled_back: number(sum)?,
+            step: text(sum)?,
+            attempt: number(sum)?,
+            seq: number(sum)?,
+            kind: text(sum)?,
+            body: text(sum)?,
+        })
     }
 }
 
-/// Numbers in eight bytes, the most significant first; before a text its length in bytes, so that no two rows read the same.
-struct Sum(Vec<u8>);
-
-impl Sum {
-    fn number(&mut self, number: i64) -> &mut Self {
-        self.0.extend_from_slice(&number.to_be_bytes());
-        self
-    }
-    fn text(&mut self, text: &[u8]) -> &mut Self {
-        self.0.extend_from_slice(&(text.len() as u64).to_be_bytes());
-        self.0.extend_from_slice(text);
-        self
-    }
+pub fn digest(sum: &[u8]) -> Hash {
+    Sha256::digest(sum).into()
 }
 
 /// An entry's hash, from that of the entry before it and its own digest.
@@ -102,6 +138,14 @@ mod tests {
         );
         assert_eq!(from_hex(&hex(&genesis())), Some(genesis()));
         assert_eq!((from_hex::<2>("00g0"), from_hex::<2>("00"), from_hex::<1>("AB")), (None, None, None));
+    }
+
+    #[test]
+    fn what_is_summed_can_be_read_again() {
+        let mut sum = b"before".to_vec();
+        ENTRY.sum(&mut sum);
+        assert_eq!(Columns::of_sum(&sum[6..]), Some(ENTRY));
+        assert_eq!(Columns::of_sum(&sum[6..sum.len() - 1]), None);
     }
 
     #[test]

@@ -25,6 +25,9 @@ const SCHEMA: [(&str, &str); 2] = [
     ),
 ];
 
+/// The kinds of entries that are in the index.
+pub const MARKS: [&[u8]; 4] = [b"run-started", b"run-ended", b"run-resumed", b"step-ended"];
+
 /// A query that says this goes through the index, and reads only where runs begin and end.
 pub const MARKED: &str = "kind IN ('run-started', 'run-ended', 'run-resumed', 'step-ended')";
 

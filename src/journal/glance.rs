@@ -1,5 +1,6 @@
 //! Whether the body of an operation's entry can be read, without making anything of it: by far the most entries are of operations,
 //! and an audit needs no more of them.
+use super::skim;
 use crate::failure::Failure;
 use serde::{
     Deserialize, Deserializer,
@@ -9,6 +10,9 @@ use std::{borrow::Cow, fmt};
 
 /// Whether it can be read as an entry of this kind for certain; otherwise it has to be read in earnest.
 pub fn reads_as(kind: &[u8], body: &[u8]) -> bool {
+    if skim::reads_as(kind, body) {
+        return true;
+    }
     match kind {
         b"intent" => is::<Intent<'_>>(kind, body, |entry| &entry.entry),
         b"outcome" => is::<Outcome<'_>>(kind, body, |entry| &entry.entry),
@@ -112,5 +116,85 @@ impl<'de> Visitor<'de> for Sound {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
         while fields.next_entry::<Self, Self>()?.is_some() {}
         Ok(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Entry;
+
+    /// Neither way says of anything that it can be read which cannot be.
+    #[test]
+    fn what_reads_at_a_glance_reads_in_earnest() {
+        let asked = r#""operation":"tool.run","class":"once","label":"t","resource":"tool:t","changes":["tree:app"]"#;
+        let values = [
+            "null",
+            "true",
+            "fals",
+            "{}",
+            "[]",
+            "[1,]",
+            "[1 ,2]",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{1:2}",
+            "0",
+            "-0",
+            "01",
+            "-",
+            "1.",
+            "1.5",
+            ".5",
+            "1e5",
+            "1e999",
+            "18446744073709551616",
+            "1234567890123456789012345678901234567890",
+            "\"\"",
+            "\"\u{fc}\"",
+            "\"\\n\\\"\"",
+            "\"\\x\"",
+            "\"\\u0041\"",
+            "\"\\ud800\"",
+            "\"\t\"",
+            "\"\n",
+            "\"\u{7f}\"",
+            "{\"a\":{\"b\":[[],{}]}}",
+            "",
+            "nulll",
+            "]",
+        ];
+        let deep = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let values = values.map(str::to_owned).into_iter().chain([30, 60, 70, 126, 127, 128, 500].map(deep));
+        let (mut skimmed, mut read) = (0, 0);
+        for value in values {
+            for body in [
+                format!(r#"{{"entry":"intent",{asked},"request":{value}}}"#),
+                format!(r#"{{"entry":"intent",{asked},"disturbs":true,"request":{value}}}"#),
+                format!(r#"{{"entry":"intent",{asked},"disturbs":false,"request":{value}}}"#),
+                format!(r#"{{"entry":"intent",{asked},"request":{value}}} "#),
+                format!(r#"{{"entry":"intent",{asked},"request":{value}}}}}"#),
+                format!(r#"{{"entry":"outcome","result":{{"Ok":{value}}},"millis":7}}"#),
+                format!(r#"{{"entry":"outcome","result":{{"Ok":{value}}},"millis":-7}}"#),
+                format!(r#"{{"entry":"outcome","result":{{"Ok":{value}}},"millis":18446744073709551616}}"#),
+                format!(r#"{{"entry":"outcome","result":{{"Err":{value}}},"millis":7}}"#),
+                format!(r#"{{"entry":"observed",{asked},"request":{value},"result":{{"Ok":{value}}},"millis":7}}"#),
+                format!(r#"{{"entry":"observed",{asked},"result":{{"Ok":{value}}},"request":{value},"millis":7}}"#),
+                format!(r#"{{"entry":"observed",{asked},"request":null,"result":{{"Ok":1,"Ok":{value}}},"millis":7}}"#),
+            ] {
+                for kind in ["intent", "outcome", "observed"] {
+                    let there = serde_json::from_str::<Entry>(&body).is_ok() && body.contains(&format!(":\"{kind}\""));
+                    for (glance, count) in
+                        [(skim::reads_as as fn(&[u8], &[u8]) -> bool, &mut skimmed), (reads_as, &mut read)]
+                    {
+                        let reads = glance(kind.as_bytes(), body.as_bytes());
+                        assert!(!reads || there, "{kind}: {body}");
+                        *count += u32::from(reads);
+                    }
+                }
+            }
+        }
+        assert!(!reads_as(b"outcome", b"{\"entry\":\"outcome\",\"result\":{\"Ok\":\"\xff\"},\"millis\":7}"));
+        assert!(skimmed > 50 && read > skimmed, "{skimmed} {read}");
     }
 }

@@ -4,7 +4,7 @@ use super::{
     entry::{Entry, Place, Recorded, RunId},
     error::Error,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -69,15 +69,53 @@ fn reading(entry: &Entry) -> (Subject, Event) {
 
 /// The history so far, enough to judge the next entry.
 #[derive(Default)]
-pub struct History {
-    runs: HashMap<RunId, State>,
-    places: HashMap<RunId, HashMap<Place, Attempt>>,
+pub struct History(BTreeMap<RunId, Run>);
+
+struct Run {
+    state: State,
+    places: BTreeMap<Place, Attempt>,
 }
 
 /// Of a step, or of what stands outside of one.
 struct Attempt {
     step: State,
-    operations: HashMap<u32, State>,
+    operations: Operations,
+}
+
+#[derive(Default)]
+struct Operations {
+    /// All up to this one are closed, as a step does one after the other.
+    closed: u32,
+    others: HashMap<u32, State>,
+}
+
+impl Operations {
+    /// `None`: it must not follow.
+    fn follow(&mut self, seq: u32, event: Event) -> Option<()> {
+        let before = match self.others.get(&seq) {
+            Some(state) => *state,
+            None if (1..=self.closed).contains(&seq) => State::Closed,
+            None => State::New,
+        };
+        let state = next(before, event)?;
+        if state != State::Closed || self.closed.checked_add(1) != Some(seq) {
+            self.others.insert(seq, state);
+            return Some(());
+        }
+        self.others.remove(&seq);
+        self.closed = seq;
+        while let Some(next) = self.closed.checked_add(1)
+            && self.others.get(&next) == Some(&State::Closed)
+        {
+            self.others.remove(&next);
+            self.closed = next;
+        }
+        Some(())
+    }
+
+    fn any_open(&self) -> bool {
+        self.others.values().any(|state| *state == State::Open)
+    }
 }
 
 impl History {
@@ -90,7 +128,7 @@ impl History {
 
     /// Nothing more may follow in this run.
     pub fn is_over(&self, run: RunId) -> bool {
-        self.runs.get(&run) == Some(&State::Closed)
+        self.0.get(&run).is_some_and(|run| run.state == State::Closed)
     }
 
     /// An entry that is refused leaves the history as it was.
@@ -111,35 +149,31 @@ impl History {
 
     fn follow(&mut self, run: RunId, place: &Place, seq: u32, (subject, event): (Subject, Event)) -> Result<(), Error> {
         let illegal = || Error::Illegal(format!("{event:?} of {subject:?} at {} #{seq}", place.title()));
-        let of_run = self.runs.get(&run).copied().unwrap_or(State::New);
         if subject == Subject::Run {
-            self.runs.insert(run, next(of_run, event).ok_or_else(illegal)?);
+            let before = self.0.get(&run).map_or(State::New, |run| run.state);
+            let state = next(before, event).ok_or_else(illegal)?;
+            self.0.entry(run).or_insert_with(|| Run { state, places: BTreeMap::new() }).state = state;
             return Ok(());
         }
-        if of_run != State::Open {
-            return Err(illegal());
+        let run = self.0.get_mut(&run).filter(|run| run.state == State::Open).ok_or_else(illegal)?;
+        if !run.places.contains_key(place) {
+            run.places.insert(place.clone(), Attempt { step: State::New, operations: Operations::default() });
         }
-        let places = self.places.entry(run).or_default();
-        if !places.contains_key(place) {
-            places.insert(place.clone(), Attempt { step: State::New, operations: HashMap::new() });
-        }
-        let attempt = places.get_mut(place).ok_or_else(illegal)?;
+        let attempt = run.places.get_mut(place).ok_or_else(illegal)?;
         if subject == Subject::Operation {
             // An operation of a step belongs between the step's start and end.
             if !place.step.is_empty() && attempt.step != State::Open {
                 return Err(illegal());
             }
-            let state = attempt.operations.get(&seq).copied().unwrap_or(State::New);
-            attempt.operations.insert(seq, next(state, event).ok_or_else(illegal)?);
-            return Ok(());
+            return attempt.operations.follow(seq, event).ok_or_else(illegal);
         }
         let state = next(attempt.step, event).ok_or_else(illegal)?;
         if event == Event::Ends {
-            if attempt.operations.values().any(|state| *state == State::Open) {
+            if attempt.operations.any_open() {
                 return Err(illegal());
             }
             // What is closed cannot be begun again; a finished step's operations can be forgotten.
-            attempt.operations = HashMap::new();
+            attempt.operations = Operations::default();
         }
         attempt.step = state;
         Ok(())
@@ -183,6 +217,19 @@ mod tests {
         history.admit(1, &place, 1, &Entry::Evidence { data: serde_json::Value::Null }).unwrap();
         history.admit(1, &place, 1, &outcome()).unwrap();
         assert!(history.admit(1, &place, 1, &outcome()).is_err(), "outcome twice");
+        // In any order, for some go on while others are told.
+        for seq in [3, 2, 5] {
+            history.admit(1, &place, seq, &intent()).unwrap();
+        }
+        for seq in [3, 5, 2] {
+            assert!(history.admit(1, &place, seq, &intent()).is_err(), "it is open");
+            history.admit(1, &place, seq, &outcome()).unwrap();
+            assert!(history.admit(1, &place, seq, &outcome()).is_err(), "it is closed");
+        }
+        (1..=3).for_each(|seq| assert!(history.admit(1, &place, seq, &intent()).is_err(), "it was closed"));
+        history.admit(1, &place, 4, &intent()).unwrap();
+        history.admit(1, &place, 4, &outcome()).unwrap();
+        assert!(history.admit(1, &place, 5, &intent()).is_err(), "it was closed");
         history.admit(1, &place, 0, &ended()).unwrap();
         assert!(history.admit(1, &place, 2, &intent()).is_err(), "the step is over");
     }

@@ -12,6 +12,7 @@ mod glance;
 mod head;
 mod legal;
 mod reader;
+mod skim;
 mod tail;
 mod writer;
 

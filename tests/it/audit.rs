@@ -137,6 +137,26 @@ async fn an_entry_that_was_touched_is_found_where_it_stands() {
     }
 }
 
+/// What is looked for through the index is what the table has: an index that has less is damage.
+#[tokio::test]
+async fn an_index_that_does_not_fit_its_table_is_found() {
+    let site = told().await;
+    let change = |from: &str, to: &str| {
+        format!(
+            "PRAGMA writable_schema = ON; \
+             UPDATE sqlite_schema SET sql = replace(sql, '{from}', '{to}') WHERE name = 'entry_mark'"
+        )
+    };
+    sql(&site.journal(), &change("run-ended", "never"));
+    sql(&site.journal(), "REINDEX");
+    sql(&site.journal(), &change("never", "run-ended"));
+    let found = findings(&site.journal());
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("the file is damaged: its index has "), "{found:#?}");
+    sql(&site.journal(), "REINDEX");
+    assert_eq!(findings(&site.journal()), [""; 0]);
+}
+
 /// By somebody who knows the chain: then only what was signed tells.
 #[tokio::test]
 async fn a_chain_that_was_made_anew_is_not_what_was_signed() {
