@@ -26,6 +26,7 @@ pub struct Args {
 impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common, async |lead| {
+            lead.refuse_another_past()?;
             // Before anything is read: a rollback that goes on while somebody thinks about the question needs the copies.
             let hold = lead.hold(lead.site.everything()?).await?;
             let points = lead.points()?;

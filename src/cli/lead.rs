@@ -2,7 +2,7 @@
 use super::{Exit, Global, Refused, ending, past, progress::Display, state, ui};
 use crate::{
     gate::Events,
-    journal::{Reader, RunId, RunSummary},
+    journal::{self, Reader, RunId, RunSummary},
     package::Package,
     report::text,
     resource::{ResourceId, Resources, run::Memory},
@@ -112,6 +112,14 @@ impl Lead {
             return Ok(Vec::new());
         }
         Ok(restore_point::points(&Reader::open(&path)?.since(0)?))
+    }
+
+    /// Whoever goes on, takes back or frees copies acts on what the journal says: it must be the one that was written.
+    pub fn refuse_another_past(&self) -> anyhow::Result<()> {
+        let audit = journal::audit(&self.journal(), &[])?;
+        let Some(finding) = audit.findings.first() else { return Ok(()) };
+        let message = format!("the journal is not what was written, so nobody knows what was done: {finding}");
+        Err(Refused::new(message).hint("`backout audit` tells all that is wrong with it").into())
     }
 
     /// Whether no run has touched the product since one that came to a good end, so that nobody needs the way back.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     diagnostic::shown,
-    journal::{self, Reader, RunId, RunSummary},
+    journal::{Reader, RunId, RunSummary},
     package::Package,
     report::{Report, State, text},
     resource::service::Status,
@@ -48,6 +48,7 @@ fn decision(text: &str) -> Result<(i64, bool), String> {
 impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common.clone(), async |mut lead| {
+            lead.refuse_another_past()?;
             let run = self.chosen(&lead)?;
             let kept = lead.kept(&run.header.digest, run.run);
             let package = match &self.package {
@@ -59,7 +60,6 @@ impl Args {
             let run = self.chosen(&lead).ok().filter(|again| again.run == run.run).ok_or_else(|| {
                 Refused::new(format!("run {} has been gone on with by somebody else at this moment", run.run))
             })?;
-            refuse_another_past(&lead)?;
             let reader = Reader::open(&lead.journal())?;
             let memory = memory_before(&reader, &run)?;
             let before = Before::read(&lead.journal(), run.run, &memory)?;
@@ -195,14 +195,6 @@ impl Args {
         }
         Ok(())
     }
-}
-
-/// Whoever goes on does what the journal says was not done yet: it must be the one that was written.
-fn refuse_another_past(lead: &Lead) -> anyhow::Result<()> {
-    let audit = journal::audit(&lead.journal(), &[])?;
-    let Some(finding) = audit.findings.first() else { return Ok(()) };
-    let message = format!("the journal is not what was written, so nobody knows what was done: {finding}");
-    Err(Refused::new(message).hint("`backout audit` tells all that is wrong with it").into())
 }
 
 /// What becomes of a run that somebody does not want to go on with.

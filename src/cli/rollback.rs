@@ -62,6 +62,7 @@ impl Args {
 
     pub fn execute(mut self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common.clone(), async |lead| {
+            lead.refuse_another_past()?;
             if let Some(number) = self.run {
                 match resume::give_up(&lead, number).await? {
                     GivenUp::Ended(exit) => return Ok(exit),

@@ -1,6 +1,7 @@
 //! Journals that somebody has been at: what an audit finds, and where; and runs that leave their host as one file.
 mod exported;
 mod heads;
+mod relied_on;
 
 use crate::{journal::chain::hashes, past::Site, story};
 use backout::journal::{self, Entry, Journal, Level, Place};

@@ -78,6 +78,7 @@ impl How {
 impl Delete {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.how.common(), async |lead| {
+            lead.refuse_another_past()?;
             // Before anything is read: whoever goes back meanwhile needs the copies.
             let hold = lead.hold(lead.site.everything()?).await?;
             let points = lead.points()?;
@@ -116,6 +117,7 @@ impl Prune {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.how.common(), async |lead| {
             let hold = lead.hold(lead.site.everything()?).await?;
+            lead.refuse_another_past()?;
             let mut points = lead.points()?;
             points.retain(|point| point.copies().next().is_some());
             let needs = Needs::of(&lead, &points)?;
