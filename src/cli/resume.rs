@@ -8,7 +8,7 @@ use crate::{
     diagnostic::shown,
     journal::{Reader, RunId, RunSummary},
     package::Package,
-    report::{Report, State, text},
+    report::{self, Report, State, text},
     resource::service::Status,
     run::{Before, Hold, life_cycle::Outcome},
     site,
@@ -231,10 +231,8 @@ fn consequences(report: &Report, skip: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for step in skip {
         lines.push(format!("{} will not be run, and counts as done:", text::line(step, 140)));
-        let not_done = report.half_way.iter().flat_map(|half_way| &half_way.not_done);
-        // How services and data stand: whatever comes next works on that.
-        let of_resources = not_done.filter(|line| !line.starts_with(step.as_str()) && line.contains(": "));
-        lines.extend(of_resources.map(|line| format!("  stays as it is   {line}")));
+        // Whatever comes next works on that.
+        lines.extend(report::left_standing(report).iter().map(|line| format!("  stays as it is   {line}")));
     }
     lines
 }

@@ -60,7 +60,8 @@ fn done(report: &Report) -> Vec<String> {
     lines
 }
 
-fn not_done(report: &Report) -> Vec<String> {
+/// How data and services stand that are not as they were.
+pub fn left_standing(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     for copy in report.copies.iter().filter(|c| c.changed && !c.freed && !c.restored) {
         lines.push(format!("{}: not restored, may be as the upgrade left it", text::resource(&copy.resource)));
@@ -74,6 +75,11 @@ fn not_done(report: &Report) -> Vec<String> {
             State::Started | State::Unfenced => {}
         }
     }
+    lines
+}
+
+fn not_done(report: &Report) -> Vec<String> {
+    let mut lines = left_standing(report);
     for deed in &report.unclear {
         let resource = text::resource(&deed.resource);
         lines.push(format!(

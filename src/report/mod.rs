@@ -14,6 +14,7 @@ mod standing;
 pub mod text;
 
 pub use facts::*;
+pub use half_way::left_standing;
 pub use markdown::markdown;
 
 /// The facts as one JSON document.
