@@ -46,11 +46,8 @@ impl Operation for Start {
         service.start(call).await
     }
     async fn reconcile(&self, service: &Observer, _: &[Value], call: &CallCtx) -> Result<Reconciled<()>, Failure> {
-        let status = settled(service, call).await;
-        Ok(match status {
-            Ok(Status::Starting) => Reconciled::Unknown(format!("`{}` is still starting", self.service)),
-            status => Reconciled::of_idempotent(status.map(|status| status == Status::Running)),
-        })
+        // One that is still starting is started again, which waits for it.
+        Ok(Reconciled::of_idempotent(settled(service, call).await.map(|status| status == Status::Running)))
     }
 }
 

@@ -56,6 +56,21 @@ async fn a_start_and_a_stop_are_seen_in_the_service() {
 }
 
 #[tokio::test]
+async fn a_start_that_takes_long_is_done_again() {
+    let bench = Bench::new();
+    let slow = service(&bench, &Process { settle: PATIENCE, ..process(&bench, "exec sleep 1000") });
+    let at_once = || crate::support::call::call("1/upgrade/start/1/1", Duration::from_millis(100));
+    let failure = slow.mutator.start(&at_once()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::TimedOut, "{failure}");
+    assert_eq!(slow.observer.status().await.unwrap(), Status::Starting);
+    let came_to = START.reconcile(&*slow.observer, &[], &at_once()).await.unwrap();
+    assert!(matches!(came_to, Reconciled::NotDone), "nobody has to be asked: it can be done again");
+    let before = bench.processes();
+    assert_eq!(slow.mutator.start(&at_once()).await.unwrap_err().kind, FailureKind::TimedOut);
+    assert_eq!(bench.processes(), before, "it waits for the one that is there");
+}
+
+#[tokio::test]
 async fn a_stop_that_was_begun_is_waited_for() {
     let bench = Bench::new();
     let script = "trap 'echo asked' TERM; echo ready; while [ ! -e go ]; do sleep 0.05; done";
