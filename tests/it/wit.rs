@@ -240,9 +240,11 @@ fn reference(resolve: &Resolve) -> String {
         let about = about.split('.').next().unwrap_or_default();
         writeln!(out, "| [`{name}`](#{name}) | {} | {about} |", functions.join(", ")).unwrap();
     }
-    writeln!(out, "\nAll functions but those of `life-cycle` are imports: the script calls them, the host does the work. The class says what the").unwrap();
-    writeln!(out, "host does about a call that was interrupted: *observe* is asked again, *idempotent* is done again under the same key, and for").unwrap();
-    writeln!(out, "*once* it looks whether it happened.").unwrap();
+    writeln!(
+        out,
+        "\nAll functions but those of `life-cycle` are imports: the script calls them, the host does the work."
+    )
+    .unwrap();
     for interface in imports.iter().chain(&exports) {
         let name = interface.name.as_deref().unwrap();
         writeln!(out, "\n## {name}\n\n{}", text(&interface.docs).trim()).unwrap();
