@@ -168,7 +168,8 @@ fn no_room(error: &anyhow::Error) -> bool {
 #[expect(clippy::disallowed_methods, reason = "it says what the terminal can do, nothing else does")]
 pub fn log(verbose: u8) {
     let level = match verbose {
-        0 => "error",
+        // Also what was left out of a journal.
+        0 => "error,backout::journal::file=warn",
         1 => "backout=info,error",
         _ => "backout=debug,info",
     };

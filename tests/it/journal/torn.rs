@@ -101,6 +101,25 @@ async fn what_was_committed_is_there_whatever_became_of_what_was_not_synced() {
     }
 }
 
+/// People are told who asked for nothing but their work.
+#[tokio::test]
+async fn what_is_left_out_is_told_on_the_terminal() {
+    let killed = killed(5).await;
+    let site = crate::past::Site::new();
+    fs::create_dir_all(site.state()).unwrap();
+    fs::write(site.journal(), &killed.db).unwrap();
+    fs::write(site.journal().with_extension("db-wal"), &killed.log[..killed.log.len() - 100]).unwrap();
+    let unfence = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_backout"));
+        let output = command.arg("unfence").current_dir(site.state().parent().unwrap()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = unfence();
+    assert!(said.contains("bytes of the journal were never committed, and are left out"), "{said}");
+    assert!(!unfence().contains("never committed"), "once");
+}
+
 /// What is logged while something is done on this thread.
 fn logged(act: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
