@@ -1,9 +1,12 @@
 //! What lies where: the state of the host, links, folders in folders.
 use super::{SITE, host, permit};
 use crate::support::{bench::BACKOUT, disk::with_mounts, packages::Folder};
-use backout::site::Site;
+use backout::{
+    journal::{Header, Journal},
+    site::Site,
+};
 use expect_test::{Expect, expect};
-use std::process::Command;
+use std::{process::Command, sync::Arc};
 
 /// What `survey` says about a host, after `change`.
 fn surveyed(change: impl FnOnce(&Folder), expected: Expect) {
@@ -143,6 +146,52 @@ fn the_journal_is_never_on_what_is_taken_back_whatever_it_is_mounted_as() {
         assert!(besides.contains("Backout's state copies/state lies among its copies"), "{besides}");
         assert_eq!(allowed, 0, "beside them is well");
     });
+}
+
+/// By its own path, and by another name of the same file.
+#[test]
+fn the_journal_is_never_the_database_that_is_rolled_back() {
+    let folder = host();
+    folder.write("srv/shop/versions/1.4.2/bin/shop", "#!/bin/sh\n");
+    permit(&folder, "srv/shop/versions/1.4.2/bin/shop", 0o755);
+    folder.folder("state");
+    let journal = folder.at("state/journal.db");
+    drop(Journal::begin(&journal, Header::default(), Arc::new(|_| ())).unwrap());
+    let refused = |path: &str| {
+        folder.write("backout.toml", SITE.replace("srv/shop.db", path));
+        let said = folder.backout(&["check"]);
+        assert_eq!(said.code, 3, "{path}: {}", said.whole());
+        said.whole()
+    };
+    expect![[r#"
+        backout.toml:7:11: database `shop-prod` lies in Backout's state
+           |
+         7 | [database.shop-prod]
+           |           ^^^^^^^^^
+           = what a run changes and what it keeps must be apart
+
+        backout.toml: 1 mistake
+        ── exit 3
+    "#]]
+    .assert_eq(&refused("state/journal.db"));
+    std::fs::hard_link(&journal, folder.at("srv/other.db")).unwrap();
+    expect![[r#"
+        backout.toml:7:11: database `shop-prod`: srv/other.db has 2 names (hard links)
+           |
+         7 | [database.shop-prod]
+           |           ^^^^^^^^^
+           = an exchange would leave the other names with the other data: remove them
+
+        backout.toml:7:11: database `shop-prod`: it is Backout's own journal
+           |
+         7 | [database.shop-prod]
+           |           ^^^^^^^^^
+           = a rollback would take it back too: put it outside
+
+        backout.toml: 2 mistakes
+        ── exit 3
+    "#]]
+    .assert_eq(&refused("srv/other.db"));
 }
 
 #[test]
