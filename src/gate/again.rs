@@ -9,7 +9,7 @@ use super::{
     quota::json_size,
 };
 use crate::{
-    journal::Entry,
+    journal::{self, Entry},
     resource::{Earlier, Lent, Resources},
 };
 use serde::Deserialize;
@@ -40,11 +40,18 @@ impl fmt::Display for Divergence {
 impl Gate {
     pub(super) fn told(&self, sequence: u32) -> Result<Option<Told>, Stop> {
         let Some(past) = self.past() else { return Ok(None) };
-        past.take(sequence).map_err(|error| Stop::Journal(error.to_string()))
+        past.take(sequence).map_err(|error| past.unreadable(error))
+    }
+
+    fn of_another_type<O: Operation>(&self, told: &Told, error: &serde_json::Error) -> Stop {
+        let reason = format!("the outcome of {}: {error}", O::NAME);
+        let error = journal::Error::Damaged { id: told.number, reason };
+        self.past().map_or(Stop::PastEnds, |past| past.unreadable(error))
     }
 
     fn divergence(&self, sequence: u32, number: i64, expected: String, got: String) -> Box<Divergence> {
         let (place, attempt) = (self.place.title(), self.place.attempt);
+        let (expected, got) = (shortened(expected), shortened(got));
         Box::new(Divergence { place, attempt, sequence, number, expected, got })
     }
 
@@ -89,9 +96,9 @@ impl Gate {
         match &told.result {
             Some(result) => {
                 let result = match result {
-                    Ok(value) => Ok(O::Output::deserialize(value).map_err(|error| {
-                        Stop::Journal(format!("entry {}: the outcome of {}: {error}", told.number, O::NAME))
-                    })?),
+                    Ok(value) => {
+                        Ok(O::Output::deserialize(value).map_err(|error| self.of_another_type::<O>(&told, &error))?)
+                    }
                     Err(failure) => Err(failure.clone()),
                 };
                 self.remember_hint(&result);
@@ -168,8 +175,16 @@ fn plainly<O: Operation>(operation: &O) -> String {
 
 /// Enough to see what is meant.
 fn brief(request: &Value) -> String {
-    let text = request.to_string();
-    match text.char_indices().nth(200) {
+    cut(request.to_string(), 200)
+}
+
+/// What stands in a journal may be of any length.
+fn shortened(text: String) -> String {
+    cut(text, 1_000)
+}
+
+fn cut(text: String, length: usize) -> String {
+    match text.char_indices().nth(length) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }

@@ -1,4 +1,5 @@
 //! What the journal holds of one place: the answers that a script gets when it runs again.
+use super::Stop;
 use crate::{
     journal::{self, Entries, Entry, Place, Recorded, Request, RunId},
     resource::{Failure, run::Memory},
@@ -49,13 +50,16 @@ struct Tape {
     alone: bool,
     /// The number of the entry that was read last.
     last: i64,
+    /// Why no more of it can be told.
+    unreadable: Option<journal::Error>,
 }
 
 impl Past {
     /// `entries`: of the run, from the first one of the place on; `memory`: of all that stands before.
     pub fn new(run: RunId, place: Place, entries: Entries, memory: Memory) -> Result<Self, journal::Error> {
         let (ahead, next, end) = (VecDeque::new(), None, None);
-        let mut tape = Tape { run, place, entries, memory, ahead, next, end, told: 0, alone: true, last: 0 };
+        let (told, alone, last, unreadable) = (0, true, 0, None);
+        let mut tape = Tape { run, place, entries, memory, ahead, next, end, told, alone, last, unreadable };
         tape.read()?;
         Ok(Self(Mutex::new(tape)))
     }
@@ -72,6 +76,17 @@ impl Past {
         tape.read()?;
         tape.told += 1;
         Ok(Some(told))
+    }
+
+    /// The script's call ends by it; whoever leads the call finds here what it was.
+    pub(super) fn unreadable(&self, error: journal::Error) -> Stop {
+        let stop = Stop::Journal(error.to_string());
+        self.tape().unreadable = Some(error);
+        stop
+    }
+
+    pub fn take_unreadable(&self) -> Option<journal::Error> {
+        self.tape().unreadable.take()
     }
 
     /// The next operation that the journal holds.

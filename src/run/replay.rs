@@ -7,7 +7,7 @@ use crate::{
         Access, Database, Failure, Kind, Lend, ResourceId, Resources, Rights, Tree,
         run::{Approver, Facts, Memory, Mutator, Observer, RUN},
     },
-    session::{Ended, Limits, Script, Work},
+    session::{Ended, Limits, Processor, Script, Work},
 };
 use serde::Serialize;
 use std::{
@@ -70,13 +70,38 @@ impl fmt::Display for Difference {
 /// How much slower than the machine on which it was recorded this one may be.
 const SLOWER: u32 = 4;
 
+/// Processor time that is left for all calls of a replay together: as much as one step may take, and what those that were told
+/// took when they were recorded. A script that only loops would otherwise take the time of one step for each of them.
+struct Allowance {
+    left: Duration,
+    /// of one call
+    most: Duration,
+}
+
+impl Allowance {
+    fn new(cpu: Duration) -> Self {
+        let most = cpu.saturating_mul(SLOWER);
+        Self { left: most, most }
+    }
+
+    fn of_call(&self) -> Duration {
+        self.left.min(self.most)
+    }
+
+    /// `recorded`: how long the call took then; it cannot have been longer on a processor.
+    fn spend(&mut self, used: Duration, recorded: Duration) {
+        let earned = recorded.saturating_mul(SLOWER).min(self.most);
+        self.left = self.left.saturating_add(earned).saturating_sub(used);
+    }
+}
+
 pub async fn replay(setup: Setup<'_>) -> Result<Replayed, journal::Error> {
     let Setup { run, header, facts, mut memory, script, entries } = setup;
     let resources = resources(&header, facts, &memory);
-    let mut limits = Limits::of(&header.limits);
-    limits.cpu *= SLOWER;
-    let mut told =
-        Teller { run, header, script, resources: Arc::new(resources), limits, began: 0, found: Replayed::default() };
+    let limits = Limits::of(&header.limits);
+    let allowance = Allowance::new(limits.cpu);
+    let (resources, found) = (Arc::new(resources), Replayed::default());
+    let mut told = Teller { run, header, script, resources, limits, allowance, began: 0, found };
     let mut seen: BTreeSet<Place> = BTreeSet::new();
     let mut reading = entries(0)?;
     while let Some(recorded) = reading.next().transpose()? {
@@ -84,6 +109,10 @@ pub async fn replay(setup: Setup<'_>) -> Result<Replayed, journal::Error> {
             told.began = recorded.at;
         }
         if is_of_script(&recorded) && seen.insert(recorded.place.clone()) {
+            if told.allowance.left.is_zero() {
+                told.break_off(&recorded.place);
+                break;
+            }
             let past = Past::new(run, recorded.place.clone(), entries(recorded.id)?, memory.clone())?;
             // What stood in the midst of it alone need not be read once more.
             if let Some((last, remembered)) = told.place(&recorded, past).await? {
@@ -139,6 +168,7 @@ struct Teller {
     script: Script,
     resources: Arc<Resources>,
     limits: Limits,
+    allowance: Allowance,
     began: i64,
     found: Replayed,
 }
@@ -155,11 +185,29 @@ impl Teller {
         let work = Work {
             gate,
             resources: self.resources.clone(),
-            limits: self.limits,
+            limits: Limits { cpu: self.allowance.of_call(), ..self.limits },
             seed: seed(self.header.seed, &place),
             started: Duration::from_millis(u64::try_from(started).unwrap_or(0)),
         };
-        let answer = match Phase::named(&place.phase) {
+        let processor = Processor::default();
+        let answer = processor.counting(self.call(work, &place)).await;
+        self.found.operations += past.told();
+        if let Some(error) = past.take_unreadable() {
+            return Err(error);
+        }
+        // A machine that is slower comes less far before the limit that ended it there.
+        let end = if matches!(answer, Err(Ended::Limit(_))) { past.leave()? } else { past.end() };
+        let recorded = match &end {
+            Some(Entry::StepEnded { millis, .. }) => Duration::from_millis(*millis),
+            _ => Duration::ZERO,
+        };
+        self.allowance.spend(processor.used(), recorded);
+        self.found.differences.extend(difference(&place, answer, end));
+        Ok(past.behind())
+    }
+
+    async fn call(&self, work: Work, place: &Place) -> Result<Result<Got, Failure>, Ended> {
+        match Phase::named(&place.phase) {
             None => {
                 self.script.assess(work).await.map(|answer| answer.map(|risks| Got::Risks(super::phase::risks(risks))))
             }
@@ -170,15 +218,15 @@ impl Teller {
             Some(phase) => {
                 self.script.run(work, phase.wit(), &place.step).await.map(|answer| answer.map(|()| Got::Done))
             }
-        };
-        self.found.operations += past.told();
-        if let Err(Ended::Stopped(Stop::Journal(reason))) = answer {
-            return Err(journal::Error::Damaged { id: first.id, reason });
         }
-        // A machine that is slower comes less far before the limit that ended it there.
-        let end = if matches!(answer, Err(Ended::Limit(_))) { past.leave()? } else { past.end() };
-        self.found.differences.extend(difference(&place, answer, end));
-        Ok(past.behind())
+    }
+
+    /// From this call on nothing is told.
+    fn break_off(&mut self, place: &Place) {
+        let limit =
+            "has used up the processor time that a replay of this run may take in all, so the rest was not told"
+                .to_owned();
+        self.found.differences.push(Difference::Limit { place: place.title(), attempt: place.attempt, limit });
     }
 }
 
@@ -191,7 +239,11 @@ enum Got {
 
 fn difference(place: &Place, answer: Result<Result<Got, Failure>, Ended>, end: Option<Entry>) -> Option<Difference> {
     let (title, attempt) = (place.title(), place.attempt);
-    let other = |expected: String, got: String| Some(Difference::End { place: title.clone(), attempt, expected, got });
+    let other = |expected: String, got: String| {
+        // What stands in a journal may be of any length.
+        let (expected, got) = (cut(&expected), cut(&got));
+        Some(Difference::End { place: title.clone(), attempt, expected, got })
+    };
     let limited = matches!(end, Some(Entry::StepEnded { limit: true, .. }));
     match (answer, end) {
         (Err(Ended::Diverged { divergence, frames }), _) => {

@@ -10,6 +10,7 @@ mod wasi;
 pub use compile::{CPU as COMPILE_CPU, MEMORY as COMPILE_MEMORY, run as compile};
 pub use engine::{Engine, Risk, Script, Severity, Step, Work};
 pub use limits::Limits;
+pub use processor::Processor;
 
 /// Why a guest call came to no answer of its own.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -148,6 +148,7 @@ fn what_somebody_wrote_into_a_journal_is_told() {
         edit(&Rows::of(&host));
         let said = told(&host);
         assert!(said.contains(says), "{what}: {said}");
+        assert!(said.matches("cannot be read").count() <= 1, "{what}, told twice: {said}");
         assert!(!says.is_empty() || what.starts_with("an end") || !said.is_empty(), "{what}: equal");
         println!("{what}: {said}");
         let before = host.world.effects();
