@@ -91,7 +91,7 @@ pub async fn go(lead: &Lead, run: &Run, point: &Point) -> anyhow::Result<Exit> {
     let from = Some(run.header().first_step.as_str()).filter(|step| !step.is_empty());
     // Of a run that goes on, the interrupted step looks itself.
     if run.before().is_none_or(|before| !before.started) {
-        if let Err(halt) = run.settle(point).await {
+        if let Err(halt) = run.settle(&point.restore_point().unsettled).await {
             return lead.end(run, run.before_anything(halt)).await;
         }
         // Whoever names a step may want to do without the copies.

@@ -27,6 +27,8 @@ enum Event {
     Begins,
     GoesOn,
     Ends,
+    /// Ends by a limit: what was begun in an earlier life may not have been come to again.
+    EndsEarly,
     /// Ends, and may be taken up again.
     Halts,
     TakenUp,
@@ -39,7 +41,7 @@ fn next(state: State, event: Event) -> Option<State> {
         (State::New, Event::Begins) => Some(State::Open),
         (State::New, Event::Happens) => Some(State::Closed),
         (State::Open, Event::GoesOn) => Some(State::Open),
-        (State::Open, Event::Ends) => Some(State::Closed),
+        (State::Open, Event::Ends | Event::EndsEarly) => Some(State::Closed),
         (State::Open, Event::Halts) => Some(State::Halted),
         // One that was interrupted has written no end.
         (State::Open | State::Halted, Event::TakenUp) => Some(State::Open),
@@ -59,6 +61,7 @@ fn reading(entry: &Entry) -> (Subject, Event) {
         | Entry::Printed { .. }
         | Entry::Said { .. } => (Subject::Run, Event::GoesOn),
         Entry::StepStarted => (Subject::Step, Event::Begins),
+        Entry::StepEnded { limit: true, .. } => (Subject::Step, Event::EndsEarly),
         Entry::StepEnded { .. } => (Subject::Step, Event::Ends),
         Entry::Intent(_) => (Subject::Operation, Event::Begins),
         Entry::Evidence { .. } | Entry::Decided { .. } => (Subject::Operation, Event::GoesOn),
@@ -168,8 +171,8 @@ impl History {
             return attempt.operations.follow(seq, event).ok_or_else(illegal);
         }
         let state = next(attempt.step, event).ok_or_else(illegal)?;
-        if event == Event::Ends {
-            if attempt.operations.any_open() {
+        if matches!(event, Event::Ends | Event::EndsEarly) {
+            if event == Event::Ends && attempt.operations.any_open() {
                 return Err(illegal());
             }
             // What is closed cannot be begun again; a finished step's operations can be forgotten.
@@ -197,6 +200,13 @@ mod tests {
         }
     }
 
+    /// Up to an operation that goes on.
+    fn so_far(place: &Place) -> Vec<Recorded> {
+        let entries =
+            [(0, Entry::RunStarted(Header::default())), (0, Entry::StepStarted), (1, Entry::Intent(request()))];
+        entries.map(|(seq, entry)| Recorded::now(1, place, seq, entry)).to_vec()
+    }
+
     #[test]
     fn only_the_lawful_order_is_admitted() {
         let place = Place::new("upgrade", false, "install", 1);
@@ -214,6 +224,9 @@ mod tests {
         history.admit(1, &place, 1, &intent()).unwrap();
         assert!(history.admit(1, &place, 1, &intent()).is_err(), "intent twice");
         assert!(history.admit(1, &place, 0, &ended()).is_err(), "a step cannot end while an operation is open");
+        let mut limited = History::of(&so_far(&place)).unwrap();
+        limited.admit(1, &place, 0, &Entry::StepEnded { result: Ok(()), millis: 1, limit: true }).unwrap();
+        assert!(limited.admit(1, &place, 1, &outcome()).is_err(), "the step is over");
         history.admit(1, &place, 1, &Entry::Evidence { data: serde_json::Value::Null }).unwrap();
         history.admit(1, &place, 1, &outcome()).unwrap();
         assert!(history.admit(1, &place, 1, &outcome()).is_err(), "outcome twice");

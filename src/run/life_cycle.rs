@@ -10,7 +10,8 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::marker::PhantomData;
+use serde_json::Value;
+use std::{collections::BTreeMap, marker::PhantomData};
 
 /// The plans of a run, as people see them before it starts.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -215,11 +216,14 @@ impl Run {
 
     /// Looks how exchanges ended that an earlier run began and did not report: exchanging once more would bring back what
     /// was set aside.
-    pub async fn settle(&self, point: &Point) -> Result<(), Halt> {
+    pub async fn settle(&self, unsettled: &BTreeMap<ResourceId, Vec<Value>>) -> Result<(), Halt> {
+        if unsettled.is_empty() {
+            return Ok(());
+        }
         let gate = self.host_gate("settle");
         let step = || "settle".to_owned();
-        for (resource, evidence) in &point.restore_point().unsettled {
-            let snapshot = point.restore_point().snapshots.get(resource).cloned();
+        for (resource, evidence) in unsettled {
+            let snapshot = self.memory().restore_point.snapshots.get(resource).cloned();
             let Some((label, is_tree)) = self.label(resource) else { continue };
             let (resource_label, evidence) = (label.clone(), evidence.clone());
             let found = if is_tree {

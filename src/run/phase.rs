@@ -216,6 +216,11 @@ impl Run {
             };
             let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.append(&place, Entry::StepEnded { result: written, millis, limit }).await?;
+            if limit {
+                // An exchange that an earlier life had begun was not come to again: once more would bring back what was set aside.
+                let unsettled = self.memory().unsettled_at(&place);
+                self.settle(&unsettled).await?;
+            }
             match result {
                 Err(Halt::Failed { failure, .. }) if attempt < last && worth_another(&failure) => {
                     let wait = Duration::from_secs(1 << (attempt - first).min(6));

@@ -122,6 +122,15 @@ impl Memory {
         takes.filter_map(|open| Some((open.resource.clone(), id(open)?))).collect()
     }
 
+    /// Exchanges that were begun at this place and did not report an end, with their evidence.
+    pub fn unsettled_at(&self, place: &Place) -> BTreeMap<ResourceId, Vec<Value>> {
+        let here = self.open.iter().filter(|((_, at, _), open)| at == place && open.own);
+        let unsettled = &self.restore_point.unsettled;
+        here.filter_map(|(_, open)| unsettled.get_key_value(&open.resource))
+            .map(|(resource, evidence)| (resource.clone(), evidence.clone()))
+            .collect()
+    }
+
     fn done(&mut self, open: &Open, value: &Value) {
         match open.operation.as_str() {
             "store.set" => {

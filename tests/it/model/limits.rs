@@ -82,6 +82,49 @@ fn a_script_that_never_ends_cannot_be_told() {
     }
 }
 
+/// Nor does it take the time of a step for each of its calls.
+#[test]
+fn a_script_that_only_loops_comes_to_its_end() {
+    let steps: String = (1..=12).map(|n| format!("p{n} 1 - now;")).collect();
+    let phases =
+        [("prepare", steps), ("upgrade", "a 1 - now".into()), ("rollback", "r 1 - now".into()), ("verify", "".into())];
+    let mut host = Host::with(phases.to_vec());
+    host.limits.cpu = Duration::from_millis(50);
+    assert_eq!(host.live(&Life::WHOLE), Some(Outcome::Upgraded));
+    assert_eq!(host.replay().differences, []);
+    let calls = host.replay().calls;
+    let replayed = host.replay_with(&load(&guests::attack("loop_for_ever")), |_| ()).unwrap();
+    let last = replayed.differences.last().unwrap();
+    assert!(matches!(last, Difference::Limit { .. }), "{replayed:?}");
+    assert!(last.to_string().contains("the processor time that a replay of this run may take in all"), "{last}");
+    assert!(replayed.calls < calls - 8, "{} of {calls}", replayed.calls);
+}
+
+/// Before it comes again to what it was about when it was cut off.
+#[test]
+fn a_limit_ends_a_step_that_goes_on() {
+    let mut host = host("tool:once now");
+    host.limits.steps_at_once = 1;
+    let stop = Some(Stop::Death(Death { moment: 2, lands: false }));
+    assert_eq!(host.live(&Life { stop, people: true, lost: 0 }), None);
+    let begun = |entry: &Entry| matches!(entry, Entry::Intent(request) if request.operation == "tool.run");
+    assert!(
+        host.entries().iter().any(|r| begun(&r.entry))
+            && host.entries().iter().all(|r| r.place.step.is_empty() || !matches!(r.entry, Entry::Outcome { .. }))
+    );
+    // No instance of it has so little.
+    let usual = std::mem::replace(&mut host.limits.memory, 1 << 16);
+    let outcome = host.live(&Life::WHOLE).unwrap();
+    assert!(matches!(&outcome, Outcome::Stopped(why) if why.contains("of memory, the limit is 0 MiB")), "{outcome:?}");
+    let ended = host.entries().into_iter().find(|r| r.place.step == "a" && matches!(r.entry, Entry::StepEnded { .. }));
+    assert!(matches!(ended.unwrap().entry, Entry::StepEnded { limit: true, .. }));
+    // The rollback had no more room than that.
+    host.limits.memory = usual;
+    assert!(matches!(host.live(&Life::WHOLE), Some(Outcome::TurnedBack(_))));
+    assert!(backout::journal::audit(&host.journal(), &[]).unwrap().is_clean());
+    assert_eq!(host.replay().differences, []);
+}
+
 /// What it has put there later than it was at that moment takes no room from it when it is told again.
 #[test]
 fn a_store_that_was_never_full_is_not_full_when_a_step_goes_on() {
