@@ -1,5 +1,5 @@
 use super::{
-    Exit, Global, Refused,
+    Exit, Global, Refused, cut_off,
     freeing::Freeing,
     lead::{self, Common},
     ui,
@@ -29,6 +29,7 @@ impl Args {
             lead.refuse_another_past()?;
             // Before anything is read: a rollback that goes on while somebody thinks about the question needs the copies.
             let hold = lead.hold(lead.site.everything()?).await?;
+            cut_off::close_freeing(&lead)?;
             let points = lead.points()?;
             let newest = points.iter().rfind(|p| match self.run {
                 Some(run) => p.run == run,

@@ -1,12 +1,12 @@
 //! What commands have in common that free the copies of restore points.
-use super::{Refused, lead::Lead, ui};
+use super::{Refused, cut_off, lead::Lead, past, state, ui};
 use crate::{
-    journal::Level,
+    journal::{Level, Reader},
     report::text,
     resource::ResourceId,
-    run::{Hold, Run, life_cycle::Outcome, restore_point::Point},
+    run::{Hold, Locks, Run, life_cycle::Outcome, restore_point::Point},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Copies that are to go, as far as the site still names what they are copies of.
 pub struct Freeing {
@@ -61,11 +61,39 @@ impl Freeing {
             Ok(freed) => {
                 let bytes = freed.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
                 run.say(Level::Info, format!("freed {}", text::bytes(bytes))).await?;
+                cut_off::close_freeing(lead)?;
+                prune_packages(lead, run).await?;
                 Ok(done)
             }
             Err(error) => Ok(Outcome::Stopped(error.to_string())),
         }
     }
+}
+
+/// Packages that were kept for a way back which nobody has any more. What cannot be removed keeps nothing from having ended well.
+async fn prune_packages(lead: &Lead, run: &Run) -> anyhow::Result<()> {
+    let Some(reader) = Reader::find(&lead.journal())? else { return Ok(()) };
+    let (runs, held) = (reader.runs()?, Locks::held(&lead.site.state)?);
+    let points = lead.points()?;
+    let to_go_back = points.iter().filter(|point| point.copies().next().is_some()).map(|point| point.digest.clone());
+    let at_work = runs.iter().filter(|run| run.ending.is_none() && held.contains(&run.run));
+    let to_go_on = past::unfinished(&reader, &lead.site.state)?;
+    let runs_that_need_one = at_work.chain(&to_go_on).map(|run| run.header.digest.clone());
+    let needed: BTreeSet<String> = to_go_back.chain(runs_that_need_one).collect();
+    let removed = async || -> anyhow::Result<()> {
+        for digest in state::kept_besides(&lead.site.state, &needed)? {
+            let of = runs.iter().find(|run| run.header.digest == digest);
+            let of = of.map(|run| format!(" of {} {}", run.header.package, run.header.version)).unwrap_or_default();
+            run.say(Level::Info, format!("no run needs the package{of} any more ({digest}): removed")).await?;
+            state::remove_kept(&lead.site.state, &digest)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = removed().await {
+        let text = format!("packages that nobody needs any more could not be removed: {error:#}");
+        run.say(Level::Warn, text).await?;
+    }
+    Ok(())
 }
 
 /// What to do about copies of a resource that the site does not name any more.

@@ -7,6 +7,7 @@ mod check;
 mod columns;
 mod commit;
 mod completions;
+mod cut_off;
 pub mod demo;
 mod ending;
 mod exit;

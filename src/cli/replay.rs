@@ -50,7 +50,7 @@ impl Args {
         let named = || self.package.as_deref().map(Package::open).transpose();
         let name = named()?.map(|package| package.manifest.name);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-        let (mut found, mut differ) = (Vec::new(), 0);
+        let (mut found, mut differ, mut untold) = (Vec::new(), 0, 0);
         let mut tell = |record: Record| -> anyhow::Result<()> {
             let Record { journal, run, package, script, .. } = &record;
             let replayed = runtime.block_on(of_run(journal, run, package, script.clone()))?;
@@ -73,6 +73,15 @@ impl Args {
             for run in chosen(&reader, &numbers, name.as_deref())? {
                 let package = match named()? {
                     Some(package) => package,
+                    // Whoever asks for all runs wants those that can be told.
+                    None if numbers.is_empty() && !state::kept_package(&site.state, &run.header.digest).exists() => {
+                        let what = format!("run {} ({})", run.run, past::title(&run));
+                        ui::say(&format!(
+                            "{what} is not told: its package is not kept any more, `--package` names one"
+                        ));
+                        untold += 1;
+                        continue;
+                    }
                     None => state::open_kept(&site.state, &run.header.digest, run.run)?,
                 };
                 let script = begin::script(&site.state.join("cache"), &package, site.limits.compile)?;
@@ -82,9 +91,13 @@ impl Args {
         for file in files {
             tell(exported(Path::new(file), named()?)?)?;
         }
+        if found.is_empty() && untold > 0 {
+            let refused = Refused::new("no recorded run could be told: none of their packages is kept any more");
+            return Err(refused.hint("`--package` names one").into());
+        }
         match global.json {
             true => ui::json(&found)?,
-            false => ui::result(&summary(found.len(), differ, name.is_some())),
+            false => ui::result(&summary(found.len(), differ, untold, name.is_some())),
         }
         Ok(if differ == 0 { Exit::Done } else { Exit::Findings })
     }
@@ -162,9 +175,10 @@ fn line(run: &RunSummary, replayed: &Replayed) -> String {
     lines.join("\n")
 }
 
-fn summary(runs: usize, differ: usize, other: bool) -> String {
+fn summary(runs: usize, differ: usize, untold: usize, other: bool) -> String {
     let all = text::counted(runs as u64, "recorded run", "recorded runs");
     match (differ, other) {
+        (0, _) if untold > 0 => format!("{all}: the script does the same in each; {untold} could not be told"),
         (0, _) => format!("{all}: the script does the same in each"),
         (_, true) => format!("{differ} of {all} would go differently with this package"),
         (_, false) => format!("{differ} of {all} went differently: the script does not depend on its answers alone"),

@@ -1,7 +1,7 @@
 //! What a site's state folder holds for those who come later: the packages of restore points, the reports of runs. All of it is
 //! there after a power failure before anybody relies on it.
 use super::Refused;
-use crate::{diagnostic::shown, journal::RunId, package::Package, report};
+use crate::{crash, diagnostic::shown, journal::RunId, package::Package, report};
 use anyhow::Context;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::{
@@ -66,9 +66,17 @@ pub fn kept_package(state: &Path, digest: &str) -> PathBuf {
     state.join("packages").join(digest.trim_start_matches("sha256:"))
 }
 
+/// What a folder in the midst of being filled or emptied is called.
+const STAGING: &str = ".tmp";
+
 /// The package that a run was made with.
 pub fn open_kept(state: &Path, digest: &str, run: RunId) -> anyhow::Result<Package> {
     let kept = kept_package(state, digest);
+    if !kept.exists() {
+        let message =
+            format!("the package of run {run} is not kept any more: nobody can go back to or on with that run");
+        return Err(Refused::new(message).hint("name the package's folder").into());
+    }
     let package = Package::open(&kept).with_context(|| format!("open the package that run {run} kept"))?;
     if package.digest == digest {
         return Ok(package);
@@ -88,7 +96,7 @@ pub fn keep_package(state: &Path, package: &Package) -> anyhow::Result<()> {
     let keep = || -> io::Result<()> {
         let folder = state.join("packages");
         make_folder(&folder)?;
-        let staging = tempfile::tempdir_in(&folder)?;
+        let staging = tempfile::Builder::new().prefix(STAGING).tempdir_in(&folder)?;
         copy(package, staging.path())?;
         if !is_whole(staging.path()) {
             return Err(io::Error::other("somebody has changed it meanwhile"));
@@ -102,6 +110,42 @@ pub fn keep_package(state: &Path, package: &Package) -> anyhow::Result<()> {
         sync(state)
     };
     keep().context("keep the package beside the journal")
+}
+
+/// Digests of kept packages that are none of these. What somebody who was killed has left beside them is cleared away.
+pub fn kept_besides(state: &Path, needed: &BTreeSet<String>) -> anyhow::Result<Vec<String>> {
+    let folder = state.join("packages");
+    let mut besides = Vec::new();
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(besides),
+        entries => entries.context("look at the packages beside the journal")?,
+    };
+    for entry in entries {
+        let entry = entry.context("look at the packages beside the journal")?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(STAGING) {
+            fs::remove_dir_all(entry.path()).context("clear away a package that was not kept as a whole")?;
+        } else if name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+            besides.push(format!("sha256:{name}"));
+        }
+    }
+    besides.retain(|digest| !needed.contains(digest));
+    besides.sort();
+    Ok(besides)
+}
+
+/// At no moment does a part of it stand in its place.
+pub fn remove_kept(state: &Path, digest: &str) -> anyhow::Result<()> {
+    let folder = state.join("packages");
+    let remove = || -> io::Result<()> {
+        let staging = tempfile::Builder::new().prefix(STAGING).tempdir_in(&folder)?;
+        crash::point("before a package is removed");
+        fs::rename(kept_package(state, digest), staging.path().join("package"))?;
+        sync(&folder)?;
+        crash::point("after a package is removed");
+        staging.close()
+    };
+    remove().with_context(|| format!("remove the package {digest}"))
 }
 
 /// The files that the digest covers, nothing else that lies in the folder.

@@ -1,5 +1,5 @@
 use super::{
-    Exit, Global,
+    Exit, Global, cut_off,
     lead::{self, Common},
 };
 use crate::{journal::Level, run::life_cycle::Outcome};
@@ -27,6 +27,9 @@ impl Args {
             };
             if let Some(text) = text {
                 run.say(Level::Info, text).await?;
+            }
+            if failure.is_none() {
+                cut_off::close_unfencing(&lead)?;
             }
             let outcome = failure.map_or(Outcome::Unfenced, Outcome::Stopped);
             lead.end(&run, outcome).await

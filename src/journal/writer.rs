@@ -1,6 +1,6 @@
 use super::{
     chain::{self, Columns, Hash},
-    entry::{Entry, Header, Place, Recorded, Resumption, RunId},
+    entry::{Ending, Entry, Header, Place, Recorded, Resumption, RunId},
     error::{Error, told},
     file, head,
     legal::History,
@@ -83,6 +83,24 @@ impl Journal {
         sign(&db, path, resumed.id);
         listener(&resumed);
         Self::serve(db, path, run, history, listener, began)
+    }
+
+    /// Writes the end of a run whose process is gone, and which nobody goes on with.
+    pub fn conclude(path: &Path, run: RunId, ending: Ending) -> Result<(), Error> {
+        let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
+        let mut db = file::open(path)?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+        let mut history = History::default();
+        for recorded in Reader::open(path)?.stream(run, 0) {
+            let recorded = recorded?;
+            history.admit(run, &recorded.place, recorded.seq, &recorded.entry)?;
+        }
+        let ended = first(&tx, run, Entry::RunEnded(ending), &mut history, path)?;
+        crash::point("before the end of a run that was cut off");
+        tx.commit().map_err(sqlite)?;
+        crash::point("after the end of a run that was cut off");
+        sign(&db, path, ended.id);
+        Ok(())
     }
 
     fn serve(
@@ -189,7 +207,7 @@ impl Drop for Journal {
     }
 }
 
-/// The entry with which a process takes up a run.
+/// The entry with which a process takes up a run, or writes its end.
 fn first(db: &Connection, run: RunId, entry: Entry, history: &mut History, path: &Path) -> Result<Recorded, Error> {
     let place = Place::new("", false, "", 0);
     let mut recorded = Recorded::now(run, &place, 0, entry);

@@ -154,6 +154,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "cli",
         &[
             "plain",
+            "crash",
             "diagnostic",
             "failure",
             "condition",

@@ -305,6 +305,7 @@ fn a_deletion_that_is_killed_anywhere_is_finished_by_saying_it_again() {
         shop.expect(0, &delete);
         assert_eq!(numbers(&shop), [newest], "after point {point}");
         assert_eq!(shop.copies().len(), 2, "after point {point}: {:?}", shop.copies());
+        assert_eq!(open(&shop), [0; 0], "after point {point}: said again, it has come to its end");
         // And the other still leads back.
         shop.expect(0, &["rollback", "--to", &newest.to_string(), "--yes"]);
         shop.expect(0, &["restore-points", "delete", &newest.to_string(), "--yes"]);
@@ -314,6 +315,78 @@ fn a_deletion_that_is_killed_anywhere_is_finished_by_saying_it_again() {
     }
     println!("crash points: {points}, {halves} of them with one copy left");
     assert!(points > 5 && halves > 0, "{points} points, {halves} half-way");
+}
+
+/// Runs of which the list says that they were interrupted.
+pub fn open(shop: &Shop) -> Vec<u64> {
+    let runs: Vec<Value> = serde_json::from_str(&shop.expect_out(&["runs", "--json", "-n", "0"])).unwrap();
+    let open = runs.iter().filter(|run| run["outcome"] == "interrupted");
+    open.map(|run| run["run"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn an_unfencing_that_was_cut_off_is_finished_by_saying_it_again() {
+    let shop = prepared(1);
+    let killed = shop.command(&["unfence"]).env("BACKOUT_CRASH_AT", "3").output().unwrap();
+    assert_eq!(killed.status.signal(), Some(9), "{killed:?}");
+    assert_eq!(open(&shop), [2]);
+    shop.expect(0, &["unfence"]);
+    assert_eq!(open(&shop), [0; 0]);
+    shop.expect(0, &["audit"]);
+}
+
+/// Digests of the packages that are kept beside the journal.
+fn kept(shop: &Shop) -> Vec<String> {
+    let kept = fs::read_dir(shop.folder.path("state/packages")).unwrap();
+    kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_package_goes_when_no_run_needs_it_any_more() {
+    let shop = prepared(1);
+    let package = shop.folder.path("packages/forgetful");
+    let older = kept(&shop);
+    assert_eq!(older.len(), 1);
+    crate::support::shop::edit(&package.join("package.toml"), "test/forgetful\"", "test/forgetful\"\n# of another day");
+    shop.expect(0, &["prepare", "--yes", package.to_str().unwrap()]);
+    shop.expect(0, &["prepare", "--yes", package.to_str().unwrap()]);
+    assert_eq!(kept(&shop).len(), 2);
+    // Somebody was killed in the midst of keeping one.
+    fs::create_dir(shop.folder.path("state/packages/.tmpHalf")).unwrap();
+    shop.expect(0, &["restore-points", "delete", "2", "--yes"]);
+    assert_eq!(kept(&shop).len(), 2, "another restore point of each is there: {:?}", kept(&shop));
+    let mut delete = shop.command(&["restore-points", "delete", "1", "--yes"]);
+    let killed = delete.env("BACKOUT_CRASH_AT", "before a package is removed").output().unwrap();
+    assert_eq!(killed.status.signal(), Some(9), "{killed:?}");
+    assert_eq!(kept(&shop).iter().filter(|name| !name.starts_with('.')).count(), 2);
+    // One that nobody has ended needs its package.
+    let mut prepare = shop.command(&["upgrade", "--yes", package.to_str().unwrap()]);
+    let killed = prepare.env("BACKOUT_CRASH_AT", "before tool.run on meanwhile").output().unwrap();
+    assert_eq!(killed.status.signal(), Some(9), "{killed:?}");
+    shop.expect(0, &["restore-points", "delete", "3", "--yes"]);
+    let newer = kept(&shop);
+    assert_eq!((newer.len(), newer.contains(&older[0])), (1, false), "the first one is gone: {newer:?}");
+    let said = shop.expect(0, &["show"]);
+    assert!(
+        said.contains(&format!("no run needs the package of test/forgetful 2.0.0 any more (sha256:{})", older[0])),
+        "{said}"
+    );
+    assert!(said.contains("deleted"), "{said}");
+    // Of the runs that used it nothing can be told any more without it.
+    let said = shop.expect(0, &["replay"]);
+    assert!(
+        said.contains("run 1 (prepare of test/forgetful 2.0.0) is not told: its package is not kept any more"),
+        "{said}"
+    );
+    assert!(said.contains("1 could not be told"), "{said}");
+    let said = shop.expect(3, &["replay", "1"]);
+    assert!(said.contains("the package of run 1 is not kept any more"), "{said}");
+    shop.expect(0, &["replay", "1", "--package", package.to_str().unwrap()]);
+    shop.expect(0, &["resume", "--yes"]);
+    shop.expect(0, &["commit", "--yes"]);
+    assert_eq!(kept(&shop), [""; 0]);
+    let said = shop.expect(3, &["replay"]);
+    assert!(said.contains("no recorded run could be told"), "{said}");
 }
 
 /// An upgrade of another package leaves the way back of this one alone, and the other way round.

@@ -2,7 +2,7 @@
 //! off is finished by saying it again.
 use crate::{
     cli::{
-        Exit, Global, Refused,
+        Exit, Global, Refused, cut_off,
         freeing::Freeing,
         lead::{self, Common, Lead},
         moment, ui,
@@ -81,6 +81,7 @@ impl Delete {
             lead.refuse_another_past()?;
             // Before anything is read: whoever goes back meanwhile needs the copies.
             let hold = lead.hold(lead.site.everything()?).await?;
+            cut_off::close_freeing(&lead)?;
             let points = lead.points()?;
             let named: BTreeSet<RunId> = self.run.iter().copied().collect();
             if let Some(unknown) = named.iter().find(|run| !points.iter().any(|point| point.run == **run)) {
@@ -116,8 +117,9 @@ impl Delete {
 impl Prune {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.how.common(), async |lead| {
-            let hold = lead.hold(lead.site.everything()?).await?;
             lead.refuse_another_past()?;
+            let hold = lead.hold(lead.site.everything()?).await?;
+            cut_off::close_freeing(&lead)?;
             let mut points = lead.points()?;
             points.retain(|point| point.copies().next().is_some());
             let needs = Needs::of(&lead, &points)?;
