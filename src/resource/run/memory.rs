@@ -25,6 +25,9 @@ pub struct Memory {
     /// Begun, and not known to have ended.
     #[serde(skip)]
     open: BTreeMap<(RunId, Place, u32), Open>,
+    /// Copies whose making has failed, which says nothing of what is there.
+    #[serde(skip)]
+    failed: Vec<(ResourceId, Snapshot)>,
 }
 
 /// An operation that goes on.
@@ -54,6 +57,12 @@ impl Open {
             disturbs: request.disturbs && own,
             overtaken: false,
         }
+    }
+
+    /// The copy that it makes, as far as it comes.
+    fn half_made(&self) -> Option<(ResourceId, Snapshot)> {
+        let id = self.request.get("id").filter(|_| self.own && self.operation == "backup.take")?;
+        Some((self.resource.clone(), Snapshot::half_made(id.as_str()?)))
     }
 
     fn may_change(&self, resource: &ResourceId) -> bool {
@@ -97,6 +106,9 @@ impl Memory {
                 if matches!(result, Err(failure) if failure.kind == FailureKind::Denied) {
                     self.disturbances = self.disturbances.saturating_sub(u32::from(open.disturbs));
                 }
+                if result.is_err() {
+                    self.failed.extend(open.half_made());
+                }
                 self.restore_point.ended(recorded, &open, result.as_ref().ok());
                 if let (Ok(value), true) = (result, own) {
                     self.done(&open, value);
@@ -117,9 +129,14 @@ impl Memory {
 
     /// Copies that this run began to make, and of which nobody knows how far they came.
     pub fn half_made(&self) -> Vec<(ResourceId, Snapshot)> {
-        let takes = self.open.values().filter(|open| open.own && open.operation == "backup.take");
-        let id = |open: &Open| Some(Snapshot::half_made(open.request.get("id")?.as_str()?));
-        takes.filter_map(|open| Some((open.resource.clone(), id(open)?))).collect()
+        let mut begun: Vec<_> = self.open.values().filter_map(Open::half_made).collect();
+        for failed in &self.failed {
+            let made = self.restore_point.snapshots.get(&failed.0).is_some_and(|made| made.id == failed.1.id);
+            if !made && !begun.contains(failed) {
+                begun.push(failed.clone());
+            }
+        }
+        begun
     }
 
     /// Exchanges that were begun at this place and did not report an end, with their evidence.
