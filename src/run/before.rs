@@ -5,7 +5,7 @@ use crate::{
     resource::{Failure, run::Memory},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -39,6 +39,8 @@ pub struct Before {
     planned: BTreeMap<Place, Vec<Step>>,
     steps: BTreeMap<(String, bool, String), Stood>,
     cut: BTreeMap<Place, Cut>,
+    /// Plans that came to nothing, so that the run ended: told again, they would come to nothing for ever.
+    spent: BTreeSet<Place>,
     /// What the host did by itself, by phase: how often.
     hosts: BTreeMap<String, u32>,
     pub turned_back: Option<String>,
@@ -60,6 +62,7 @@ impl Before {
             planned: BTreeMap::new(),
             steps: BTreeMap::new(),
             cut: BTreeMap::new(),
+            spent: BTreeSet::new(),
             hosts: BTreeMap::new(),
             turned_back: None,
             ending: None,
@@ -118,6 +121,10 @@ impl Before {
             Entry::TurnedBack { because } => self.turned_back = Some(because.clone()),
             Entry::RunEnded(ending) => {
                 self.ending = Some(ending.clone());
+                let (plans, steps) = std::mem::take(open).into_iter().partition(|(place, _)| place.step.is_empty());
+                *open = steps;
+                let plans: BTreeMap<Place, i64> = plans;
+                self.spent.extend(plans.into_keys());
                 for stood in self.steps.values_mut().filter(|stood| matches!(stood.came, Came::Failed(_))) {
                     stood.spent = stood.attempt;
                 }
@@ -148,6 +155,11 @@ impl Before {
                 open.retain(|place, _| place.title() != title);
             }
         }
+    }
+
+    /// Whether a plan was asked for here, and the run has ended for want of it.
+    pub fn is_spent(&self, place: &Place) -> bool {
+        self.spent.contains(place)
     }
 
     pub fn planned(&self, place: &Place) -> Option<&Vec<Step>> {

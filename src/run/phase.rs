@@ -91,9 +91,13 @@ impl Run {
 
     /// The steps of a phase, with estimates from earlier runs on this site where there are any.
     pub async fn plan(&self, phase: Phase, rolled_back: bool) -> Result<Vec<journal::Step>, Halt> {
-        let place = Place::new(phase.as_str(), rolled_back, "", 1);
-        let attempt = self.0.plans.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        let place = Place { attempt, ..place };
+        let place = loop {
+            let attempt = self.0.plans.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            let place = Place::new(phase.as_str(), rolled_back, "", attempt);
+            if self.before().is_none_or(|before| !before.is_spent(&place)) {
+                break place;
+            }
+        };
         if let Some(steps) = self.before().and_then(|before| before.planned(&place)) {
             return Ok(steps.clone());
         }
