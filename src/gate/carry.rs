@@ -3,6 +3,7 @@ use super::{
     Error, Gate, Stop,
     class::{self, Class},
     event::{Event, Events, Work},
+    fault,
     operation::{Operation, Reconciled},
     quota::{Written, json_size},
 };
@@ -88,7 +89,7 @@ impl Gate {
         let result = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(Stop::Cancelled.into()),
-            result = tokio::time::timeout_at(doing.call.deadline.into(), doing.operation.execute(half, &doing.call)) =>
+            result = tokio::time::timeout_at(doing.call.deadline.into(), fault::execute(doing.operation, half, &doing.call)) =>
                 result.unwrap_or_else(|_| Err(late::<O>(began))),
         };
         // A look that was broken off is none.
@@ -124,7 +125,7 @@ impl Gate {
         let half = O::Class::half(&lend.access);
         let moment = |when: &str| crash::point(&format!("{when} {} on {}", O::NAME, operation.label()));
         moment("before");
-        let result = match tokio::time::timeout_at(call.deadline.into(), operation.execute(half, call)).await {
+        let result = match tokio::time::timeout_at(call.deadline.into(), fault::execute(*operation, half, call)).await {
             // Past its point of no return it may have happened all the same.
             Ok(Err(failure))
                 if O::Class::NAME == class::Once::NAME

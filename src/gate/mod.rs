@@ -3,6 +3,7 @@ mod again;
 mod carry;
 pub mod class;
 mod event;
+mod fault;
 mod operation;
 mod past;
 mod quota;

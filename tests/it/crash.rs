@@ -23,23 +23,29 @@ use std::{
 /// Products at the same time: a run mostly waits.
 const HOSTS: usize = 5;
 
-struct Matrix {
+pub struct Matrix {
+    first: usize,
     next: AtomicUsize,
     /// The first point that is none any more.
-    end: AtomicUsize,
+    pub end: AtomicUsize,
     seen: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 impl Matrix {
-    fn new() -> Self {
+    pub fn new() -> Self {
+        Self::from(1)
+    }
+
+    /// From this point on, unless the environment says otherwise.
+    pub fn from(first: usize) -> Self {
         let range = std::env::var("BACKOUT_TEST_POINTS").ok();
         let parsed = |text: String| -> Option<Range<usize>> {
             let (from, to) = text.split_once("..")?;
             Some(from.parse().ok()?..to.parse().ok()?)
         };
         let range = range.map(|text| parsed(text).expect("BACKOUT_TEST_POINTS has the form 12..20"));
-        let range = range.unwrap_or(1..usize::MAX);
-        Self { next: range.start.into(), end: range.end.into(), seen: Mutex::default() }
+        let range = range.unwrap_or(first..usize::MAX);
+        Self { first: range.start, next: range.start.into(), end: range.end.into(), seen: Mutex::default() }
     }
 
     fn point(&self) -> Option<usize> {
@@ -47,12 +53,12 @@ impl Matrix {
         (point < self.end.load(Ordering::SeqCst)).then_some(point)
     }
 
-    fn count(&self, what: &'static str) {
+    pub fn count(&self, what: &'static str) {
         *self.seen.lock().unwrap().entry(what).or_default() += 1;
     }
 
     /// On hosts of their own, until no point is left.
-    fn every_point(&self, round: impl Fn(&mut Host, usize) + Sync, host: impl Fn() -> Host + Sync) {
+    pub fn every_point(&self, round: impl Fn(&mut Host, usize) + Sync, host: impl Fn() -> Host + Sync) {
         std::thread::scope(|scope| {
             let (round, host) = (&round, &host);
             let hosts: Vec<_> = (0..HOSTS)
@@ -68,18 +74,18 @@ impl Matrix {
             let failed = hosts.into_iter().filter_map(|host| host.join().err()).count();
             assert_eq!(failed, 0);
         });
-        println!("crash points: {}, {:?}", self.end.load(Ordering::SeqCst) - 1, self.seen.lock().unwrap());
+        println!("points: {} to {}, {:?}", self.first, self.end.load(Ordering::SeqCst) - 1, self.seen.lock().unwrap());
     }
 }
 
-struct Host {
-    shop: Shop,
-    before: Proof,
+pub struct Host {
+    pub shop: Shop,
+    pub before: Proof,
     schema: i64,
 }
 
 impl Host {
-    fn new(version: Version) -> Self {
+    pub fn new(version: Version) -> Self {
         let mut shop = Shop::new(version);
         let settings = "require = { settings = { watch = \"1s\", load = \"1s\", clients = 2 } }";
         shop.edit_site("versions = \"2.*\"", &format!("versions = \"2.*\"\n{settings}"));
@@ -99,7 +105,7 @@ impl Host {
         self.shop.command(args).env("BACKOUT_CRASH_AT", point.to_string()).output().unwrap()
     }
 
-    fn entries(&self) -> Vec<Recorded> {
+    pub fn entries(&self) -> Vec<Recorded> {
         let reader = Reader::find(&self.shop.folder.path("state/journal.db")).unwrap();
         reader.map(|reader| reader.since(0).unwrap()).unwrap_or_default()
     }
@@ -138,7 +144,7 @@ impl Host {
     }
 
     /// A person looks which schema the database has.
-    fn decision(&self, point: usize) -> String {
+    pub fn decision(&self, point: usize) -> String {
         let report: Value = serde_json::from_str(&self.shop.expect_out(&["show", "--json"])).unwrap();
         let unclear = report["unclear"].as_array().unwrap();
         assert_eq!(unclear.len(), 1, "point {point}: {unclear:?}");
@@ -213,7 +219,7 @@ fn schema(database: &Path) -> i64 {
     database.query_row("SELECT user_version FROM pragma_user_version", [], |row| row.get(0)).unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
