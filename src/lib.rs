@@ -4,7 +4,8 @@
 //! package ─► site ─► session ─► capability ─► gate ─► journal ─► report
 //! ```
 //!
-//! `resource` serves capability and gate; `run` leads a run along the line; `cli` composes.
+//! `resource` serves capability and gate; `run` leads a run along the line; `dry` does so in a simulated world; `cli`
+//! composes.
 #![cfg_attr(
     test,
     allow(
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod condition;
 pub mod crash;
 pub mod diagnostic;
+pub mod dry;
 pub mod failure;
 pub mod gate;
 pub mod journal;

@@ -5,7 +5,7 @@ use crate::{
     sample::{Pairs, Spread},
 };
 use backout::resource::{
-    Access, CallCtx, Failure, Progress, Witness,
+    Access, CallCtx, Clock, Failure, Progress, Witness,
     copies::{Copied, Snapshot},
     database::{COUNTING, Database, Driver, Section, drivers},
 };
@@ -40,6 +40,7 @@ impl Progress for Heard {
 
 fn call(heard: &Arc<Heard>) -> CallCtx {
     CallCtx {
+        clock: Clock::Real,
         earlier: None,
         key: "1/upgrade/bench/1/1".into(),
         deadline: Instant::now() + Duration::from_secs(3600),

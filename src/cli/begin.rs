@@ -192,7 +192,7 @@ pub fn memory_before(reader: &Reader, run: &RunSummary) -> anyhow::Result<Memory
 }
 
 /// What the site does not limit otherwise is limited as it always is.
-fn limits(site: &site::Limits) -> Limits {
+pub fn limits(site: &site::Limits) -> Limits {
     let usual = Limits::default();
     let quota = Quota {
         calls: site.host_calls.unwrap_or(usual.quota.calls),

@@ -9,8 +9,10 @@ mod commit;
 mod completions;
 mod cut_off;
 pub mod demo;
+mod dry;
 mod ending;
 mod exit;
+mod explore;
 mod export;
 mod freeing;
 mod init;
@@ -19,6 +21,7 @@ mod lead;
 mod moment;
 mod past;
 mod people;
+mod plan;
 mod prepare;
 pub mod progress;
 mod replay;
@@ -79,6 +82,8 @@ commands! {
     Check(check),
     Allow(allow),
     Assess(assess),
+    Plan(plan),
+    Explore(explore),
     Prepare(prepare),
     Upgrade(upgrade),
     Rollback(rollback),

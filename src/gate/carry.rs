@@ -3,8 +3,8 @@ use super::{
     Error, Gate, Stop,
     class::{self, Class},
     event::{Event, Events, Work},
-    fault,
-    operation::{Operation, Reconciled},
+    fate, fault,
+    operation::{Half, Operation, Reconciled},
     quota::{Written, json_size},
 };
 use crate::{
@@ -55,7 +55,9 @@ impl Gate {
         sequence: u32,
     ) -> Doing<'a, O> {
         let deadline = Instant::now() + operation.deadline(self.usual_deadline);
-        let deadline = self.until.map_or(deadline, |until| until.min(deadline));
+        // In a simulated world the time of a step is not that of the machine.
+        let until = self.until.filter(|_| !self.clock.is_simulated());
+        let deadline = until.map_or(deadline, |until| until.min(deadline));
         let testimony = Arc::new(Testimony {
             journal: journal.clone(),
             run: self.run,
@@ -68,6 +70,7 @@ impl Gate {
         let call = CallCtx {
             key: format!("{}/{}/{sequence}", self.run, self.place.key()),
             deadline,
+            clock: self.clock.clone(),
             cancel: self.cancel.clone(),
             earlier: None,
             witness: testimony.clone(),
@@ -89,7 +92,7 @@ impl Gate {
         let result = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(Stop::Cancelled.into()),
-            result = tokio::time::timeout_at(doing.call.deadline.into(), fault::execute(doing.operation, half, &doing.call)) =>
+            result = tokio::time::timeout_at(doing.call.deadline.into(), self.effect(doing, half)) =>
                 result.unwrap_or_else(|_| Err(late::<O>(began))),
         };
         // A look that was broken off is none.
@@ -118,6 +121,15 @@ impl Gate {
         self.carry_out(doing).await
     }
 
+    async fn effect<O: Operation>(&self, doing: &Doing<'_, O>, half: &Half<O>) -> Result<O::Output, Failure> {
+        let fate = self.fate.as_deref();
+        let decided = fate.and_then(|f| fate::decided(f, &self.place, doing.sequence, doing.operation, half));
+        match decided {
+            Some(answer) => answer,
+            None => fault::execute(doing.operation, half, &doing.call).await,
+        }
+    }
+
     /// Its intent stands in the journal.
     pub(super) async fn carry_out<O: Operation>(&self, doing: &Doing<'_, O>) -> Result<O::Output, Error> {
         let Doing { operation, lend, call, testimony, .. } = doing;
@@ -125,7 +137,7 @@ impl Gate {
         let half = O::Class::half(&lend.access);
         let moment = |when: &str| crash::point(&format!("{when} {} on {}", O::NAME, operation.label()));
         moment("before");
-        let result = match tokio::time::timeout_at(call.deadline.into(), fault::execute(*operation, half, call)).await {
+        let result = match tokio::time::timeout_at(call.deadline.into(), self.effect(doing, half)).await {
             // Past its point of no return it may have happened all the same.
             Ok(Err(failure))
                 if O::Class::NAME == class::Once::NAME

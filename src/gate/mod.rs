@@ -3,6 +3,7 @@ mod again;
 mod carry;
 pub mod class;
 mod event;
+mod fate;
 mod fault;
 mod operation;
 mod past;
@@ -10,13 +11,14 @@ mod quota;
 
 pub use again::Divergence;
 pub use event::{Event, Events, Work};
+pub use fate::{Considered, Fate};
 pub use operation::{Half, Observer, Operation, Reconciled};
 pub use past::{Asked, Past, Told};
 pub use quota::{LogMeter, Quota, Written};
 
 use crate::{
     journal::{Entry, Journal, Place, Request, RunId},
-    resource::{Failure, FailureKind, Lend, Lent, Resources},
+    resource::{Clock, Failure, FailureKind, Lend, Lent, Resources},
 };
 use class::Class;
 use quota::json_size;
@@ -71,6 +73,9 @@ pub struct Gate {
     pub quota: Quota,
     /// When the step's wall time is over.
     pub until: Option<Instant>,
+    pub clock: Clock,
+    /// Of a simulated world.
+    pub fate: Option<Arc<dyn Fate>>,
     calls: AtomicU32,
     log: Arc<AtomicU64>,
     pub written: Written,
@@ -106,6 +111,8 @@ impl Gate {
             usual_deadline: Duration::from_secs(3600),
             quota: Quota::default(),
             until: None,
+            clock: Clock::Real,
+            fate: None,
             calls: AtomicU32::new(0),
             log: Arc::default(),
             written: Written::default(),
@@ -205,7 +212,7 @@ impl Gate {
 
     pub fn in_time(&self) -> Result<(), Stop> {
         match self.until {
-            Some(until) if Instant::now() >= until => {
+            Some(until) if self.clock.now() >= until => {
                 Err(Stop::Limit { what: "seconds of wall time in one step", limit: self.quota.wall.as_secs() })
             }
             _ => Ok(()),

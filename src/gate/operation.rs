@@ -59,6 +59,12 @@ pub trait Operation: Serialize + Send + Sync {
 
     fn execute(&self, half: &Half<Self>, call: &CallCtx) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 
+    /// What it comes to in a world that is only simulated, where nothing but the changed world could tell: that it is as the
+    /// script wants it. `None`: the simulated driver knows. What the script says wrongly is wrong here too.
+    fn assume(&self, _half: &Half<Self>) -> Option<Result<Self::Output, Failure>> {
+        None
+    }
+
     /// It has happened, and the journal could not take that: nobody will ever ask for what it left behind.
     fn unrecorded(
         &self,

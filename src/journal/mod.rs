@@ -11,6 +11,7 @@ mod file;
 mod glance;
 mod head;
 mod legal;
+mod memory;
 mod reader;
 mod skim;
 mod tail;

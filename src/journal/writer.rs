@@ -4,6 +4,7 @@ use super::{
     error::{Error, told},
     file, head,
     legal::History,
+    memory::Kept,
     reader::{self, Reader},
 };
 use crate::crash;
@@ -44,13 +45,35 @@ pub struct Journal {
     path: PathBuf,
     /// When the run began, as its first entry says.
     began: i64,
-    queue: mpsc::Sender<Message>,
+    to: To,
     /// Microseconds that the last commit took.
     pace: Arc<AtomicU64>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
+enum To {
+    Writer(mpsc::Sender<Message>),
+    /// Of a simulated run.
+    Memory(Kept),
+}
+
 impl Journal {
+    /// Of a run in a simulated world, which leaves nothing behind.
+    pub fn simulated(run: RunId, header: Header) -> Self {
+        let started = Recorded::now(run, &Place::new("", false, "", 0), 0, Entry::RunStarted(header));
+        let (began, kept) = (started.at, Kept::default());
+        kept.keep(started);
+        Self { path: PathBuf::new(), began, to: To::Memory(kept), pace: Arc::default(), thread: None }
+    }
+
+    /// What a simulated run has come to so far; nothing of any other.
+    pub fn kept(&self) -> Vec<Recorded> {
+        match &self.to {
+            To::Writer(_) => Vec::new(),
+            To::Memory(kept) => kept.all(),
+        }
+    }
+
     /// Opens or makes the file, and begins a run: its number is the next free one, its header is on disk on return.
     pub fn begin(path: &Path, header: Header, listener: Listener) -> Result<(Self, RunId), Error> {
         let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
@@ -119,7 +142,7 @@ impl Journal {
             .name("journal".into())
             .spawn(move || Writer { db, path: file, run, history, notes: Vec::new(), listener, last }.serve(&inbox))
             .map_err(|_| Error::Closed)?;
-        Ok(Self { path: path.to_owned(), began, queue, pace, thread: Some(thread) })
+        Ok(Self { path: path.to_owned(), began, to: To::Writer(queue), pace, thread: Some(thread) })
     }
 
     /// Returns when the entry is on disk, with the moment that stands in it.
@@ -131,6 +154,10 @@ impl Journal {
 
     /// As `append`, of an entry whose writer remembers it too.
     pub async fn write(&self, entry: Recorded) -> Result<(), Error> {
+        if let To::Memory(kept) = &self.to {
+            kept.keep(entry);
+            return Ok(());
+        }
         let (reply, done) = oneshot::channel();
         self.send(Message::Durable(entry, reply))?;
         self.answer(done).await
@@ -157,11 +184,18 @@ impl Journal {
     /// Becomes durable with the next `append`, or shortly after.
     pub fn note(&self, run: RunId, place: &Place, seq: u32, entry: Entry) {
         // A closed writer is found out by the next `append`.
-        let _ = self.send(Message::Note(Recorded::now(run, place, seq, entry)));
+        let noted = Recorded::now(run, place, seq, entry);
+        match &self.to {
+            To::Memory(kept) => kept.keep(noted),
+            To::Writer(_) => drop(self.send(Message::Note(noted))),
+        }
     }
 
     /// Everything that was noted is on disk.
     pub async fn flush(&self) -> Result<(), Error> {
+        if let To::Memory(_) = &self.to {
+            return Ok(());
+        }
         let (reply, done) = oneshot::channel();
         self.send(Message::Flush(reply))?;
         done.await.map_err(|_| Error::Closed)?
@@ -169,6 +203,9 @@ impl Journal {
 
     /// The number of the entry with which an operation began, and what it wrote down before its point of no return.
     pub fn begun(&self, run: RunId, place: &Place, seq: u32) -> Result<(i64, Vec<serde_json::Value>), Error> {
+        if let To::Memory(kept) = &self.to {
+            return Ok((kept.begun(place, seq), Vec::new()));
+        }
         let (mut number, mut evidence) = (0, Vec::new());
         for recorded in Reader::open(&self.path)?.stream(run, 0) {
             let recorded = recorded?;
@@ -192,7 +229,10 @@ impl Journal {
     }
 
     fn send(&self, message: Message) -> Result<(), Error> {
-        self.queue.send(message).map_err(|_| Error::Closed)
+        match &self.to {
+            To::Writer(queue) => queue.send(message).map_err(|_| Error::Closed),
+            To::Memory(_) => Err(Error::Closed),
+        }
     }
 }
 
@@ -200,7 +240,7 @@ impl Drop for Journal {
     fn drop(&mut self) {
         // Closing the queue lets the writer commit what it holds and end.
         let (closed, _) = mpsc::channel();
-        self.queue = closed;
+        self.to = To::Writer(closed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

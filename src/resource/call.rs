@@ -1,3 +1,4 @@
+use super::Clock;
 use crate::failure::Failure;
 use std::{
     future::Future,
@@ -37,6 +38,7 @@ pub struct CallCtx {
     pub key: String,
     /// The gate stops waiting at this moment; a driver sets its own server-side timeouts by it.
     pub deadline: Instant,
+    pub clock: Clock,
     /// The operator wants to stop. Observing loops end; what changes things finishes what it has begun.
     pub cancel: CancellationToken,
     /// `None`: it was not begun before.
@@ -60,7 +62,15 @@ impl CallCtx {
     /// For a look outside any run.
     pub fn aside(key: String, within: Duration) -> Self {
         let (deadline, cancel) = (Instant::now() + within, CancellationToken::new());
-        Self { key, deadline, cancel, earlier: None, witness: Arc::new(Deaf), progress: Arc::new(Deaf) }
+        Self {
+            key,
+            deadline,
+            clock: Clock::Real,
+            cancel,
+            earlier: None,
+            witness: Arc::new(Deaf),
+            progress: Arc::new(Deaf),
+        }
     }
 
     /// Writes down what makes the operation decidable, before its point of no return.

@@ -1,6 +1,7 @@
 //! Kinds of resources: what an operator names in the site file. Several interfaces may work on one kind (`backup` and
 //! `database` on databases, `files` and `backup` on trees), so sections of the site and drivers live here.
 mod call;
+mod clock;
 pub mod copies;
 pub mod holders;
 mod http;
@@ -8,9 +9,11 @@ pub mod process;
 mod rights;
 pub mod room;
 mod verdict;
+pub mod world;
 
 pub use crate::failure::{Failure, FailureKind};
 pub use call::{CallCtx, Earlier, Progress, Witness};
+pub use clock::Clock;
 pub use rights::{Right, Rights};
 pub use verdict::{Area, Reading, Ruling, Verdict};
 

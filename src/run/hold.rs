@@ -29,6 +29,11 @@ impl Hold {
         Ok(Self { resources, locks, shut })
     }
 
+    /// What is only simulated nobody else can change.
+    pub fn simulated(resources: Resources) -> Self {
+        Self { resources, ..Self::default() }
+    }
+
     pub fn holds(&self, id: &ResourceId) -> bool {
         ids(&self.resources).contains(id)
     }

@@ -17,10 +17,10 @@ pub use locks::{Error as LockError, Locks};
 pub use phase::{Halt, Phase};
 
 use crate::{
-    gate::{Event, Events, Gate, Written},
+    gate::{Event, Events, Fate, Gate, Written},
     journal::{self, Ending, Entry, Header, Journal, Level, Place, Reader, Resumption, RunId},
     resource::{
-        Access, Lend, ResourceId, Resources, Rights,
+        Access, Clock, Lend, ResourceId, Resources, Rights,
         run::{Approver, Facts, Memory, Mutator, Observer, RUN, RestorePoint},
     },
     session::{Limits, Script, Work},
@@ -28,7 +28,7 @@ use crate::{
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
     time::Duration,
 };
@@ -58,6 +58,14 @@ pub struct Setup {
     pub cancel: CancellationToken,
 }
 
+/// What a run in a simulated world has instead of the real one.
+pub struct Simulation {
+    pub clock: Clock,
+    pub fate: Arc<dyn Fate>,
+    /// The journal that knows how long steps took on this site.
+    pub measured: Option<PathBuf>,
+}
+
 /// One run, from its first entry to its last.
 #[derive(Clone)]
 pub struct Run(Arc<Inner>);
@@ -82,6 +90,11 @@ struct Inner {
     hosts: Mutex<BTreeMap<String, u32>>,
     /// Databases that were shut when it began.
     shut: BTreeSet<ResourceId>,
+    clock: Clock,
+    /// Of a simulated world.
+    fate: Option<Arc<dyn Fate>>,
+    /// The journal that knows how long steps took.
+    measured: Option<PathBuf>,
     _locks: Locks,
 }
 
@@ -108,16 +121,51 @@ impl Run {
         Self::start(state, setup, journal, id, Some(before))
     }
 
-    fn start(state: &Path, setup: Setup, journal: Journal, id: RunId, before: Option<Before>) -> Result<Self, Error> {
-        let Hold { mut resources, mut locks, shut } = setup.hold;
-        locks.name(id).map_err(|source| Error::State { path: state.display().to_string(), source })?;
+    /// In a simulated world: the same steps in the same order, one at a time, and nothing of it on any disk.
+    pub fn simulate(mut setup: Setup, simulation: Simulation) -> Self {
+        const RUN: RunId = 1;
+        setup.limits.steps_at_once = 1;
+        setup.memory.restore_point = RestorePoint::of(RUN);
+        let journal = Journal::simulated(RUN, setup.header.clone());
+        Self::put_together(setup, journal, RUN, None, Some(simulation))
+    }
+
+    /// What a simulated run has come to so far.
+    pub fn kept(&self) -> Vec<journal::Recorded> {
+        self.0.journal.kept()
+    }
+
+    fn start(
+        state: &Path,
+        mut setup: Setup,
+        journal: Journal,
+        id: RunId,
+        before: Option<Before>,
+    ) -> Result<Self, Error> {
+        let named = setup.hold.locks.name(id);
+        named.map_err(|source| Error::State { path: state.display().to_string(), source })?;
+        Ok(Self::put_together(setup, journal, id, before, None))
+    }
+
+    fn put_together(
+        setup: Setup,
+        journal: Journal,
+        id: RunId,
+        before: Option<Before>,
+        simulation: Option<Simulation>,
+    ) -> Self {
+        let Hold { mut resources, locks, shut } = setup.hold;
+        let (clock, fate, measured) = match simulation {
+            Some(Simulation { clock, fate, measured }) => (clock, Some(fate), measured),
+            None => (Clock::Real, None, Some(journal.path().to_owned())),
+        };
         let memory = Arc::new(Mutex::new(setup.memory));
         let observer = Observer { facts: setup.facts, memory: memory.clone(), approver: setup.approver };
         let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
         let id_of_run = ResourceId::new("run", id.to_string());
         let lend = Lend { id: id_of_run, rights: Rights::default(), terms: (), uses: Vec::new(), access };
         resources.run.0.insert(RUN.to_owned(), lend);
-        Ok(Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             id,
             header: setup.header,
             journal: Arc::new(journal),
@@ -132,8 +180,11 @@ impl Run {
             before,
             hosts: Mutex::default(),
             shut,
+            clock,
+            fate,
+            measured,
             _locks: locks,
-        })))
+        }))
     }
 
     pub fn id(&self) -> RunId {
@@ -166,7 +217,10 @@ impl Run {
     }
 
     fn gate(&self, place: Place, cancel: CancellationToken) -> Gate {
-        Gate::new(self.0.journal.clone(), self.0.id, place, self.0.events.clone(), cancel)
+        let mut gate = Gate::new(self.0.journal.clone(), self.0.id, place, self.0.events.clone(), cancel);
+        gate.clock = self.0.clock.clone();
+        gate.fate = self.0.fate.clone();
+        gate
     }
 
     /// `started` in milliseconds since 1970-01-01 UTC.
@@ -181,13 +235,17 @@ impl Run {
         let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
         gate.written = written.entry((gate.place.phase.clone(), gate.place.rolled_back)).or_default().beside();
         drop(written);
-        gate.until = Some(std::time::Instant::now() + gate.quota.wall);
+        gate.until = Some(self.0.clock.now() + gate.quota.wall);
         let started = Duration::from_millis(u64::try_from(started).unwrap_or(0));
         Ok(Work { gate, resources: self.0.resources.clone(), limits: self.0.limits, seed, started })
     }
 
-    fn reader(&self) -> Result<Reader, journal::Error> {
-        Reader::open(self.0.journal.path())
+    /// How long a step of this package took on this site, in milliseconds, by run.
+    fn durations(&self, phase: Phase, step: &str) -> Result<Vec<u64>, journal::Error> {
+        match &self.0.measured {
+            Some(path) => Reader::open(path)?.durations(&self.0.header.package, phase.as_str(), step),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// What the host itself says; in the journal and on the display.

@@ -106,11 +106,8 @@ impl Run {
         let mut steps = graph::resolve(steps, self.0.limits.steps).map_err(|mistakes| {
             self.failed(&place, Failure::invalid(format!("the plan is wrong: {}", mistakes.join("; "))))
         })?;
-        let reader = self.reader().map_err(|e| self.unwritable(&place, &e))?;
         for step in &mut steps {
-            let mut earlier = reader
-                .durations(&self.0.header.package, phase.as_str(), &step.name)
-                .map_err(|e| self.unwritable(&place, &e))?;
+            let mut earlier = self.durations(phase, &step.name).map_err(|e| self.unwritable(&place, &e))?;
             earlier.sort_unstable();
             if let Some(median) = earlier.get(earlier.len() / 2) {
                 step.estimate_seconds = median.div_ceil(1000);
@@ -229,7 +226,7 @@ impl Run {
                 Err(Halt::Failed { failure, .. }) if attempt < last && worth_another(&failure) => {
                     let wait = Duration::from_secs(1 << (attempt - first).min(6));
                     tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
+                        () = self.0.clock.sleep(wait) => {}
                         () = self.0.cancel.cancelled() => {
                             return Err(Halt::Stopped { step: place.title(), stop: Stop::Cancelled });
                         }

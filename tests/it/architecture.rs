@@ -150,6 +150,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("capability", &["plain", "condition", "journal", "gate", "resource"]),
     ("session", &["journal", "resource", "gate", "capability"]),
     ("run", &["failure", "journal", "resource", "gate", "capability", "session"]),
+    ("dry", &["failure", "journal", "package", "resource", "gate", "session", "run"]),
     (
         "cli",
         &[
@@ -167,6 +168,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "capability",
             "session",
             "run",
+            "dry",
         ],
     ),
 ];

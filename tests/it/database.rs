@@ -4,7 +4,7 @@ mod sqlite;
 
 use async_trait::async_trait;
 use backout::resource::{
-    Access, CallCtx, Failure, FailureKind, Progress, Witness,
+    Access, CallCtx, Clock, Failure, FailureKind, Progress, Witness,
     copies::{Copied, Exchange, Lost, MutateCopies, ObserveCopies, Snapshot},
     database::{COUNTING, Database, MAX_BYTES, MAX_ROWS},
 };
@@ -93,6 +93,7 @@ impl Progress for Seen {
 
 fn call_seen(seen: &Arc<Seen>) -> CallCtx {
     CallCtx {
+        clock: Clock::Real,
         earlier: None,
         key: "1/prepare/copy/1/1".into(),
         deadline: Instant::now() + Duration::from_secs(120),

@@ -11,6 +11,7 @@ mod damage;
 mod database;
 mod demo;
 mod docs;
+mod dry;
 mod failing;
 mod faulty;
 mod first;

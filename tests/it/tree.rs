@@ -6,7 +6,7 @@ mod inside;
 pub mod install;
 
 use backout::resource::{
-    Access, CallCtx, Failure, FailureKind, Progress, Tree, Witness,
+    Access, CallCtx, Clock, Failure, FailureKind, Progress, Tree, Witness,
     tree::{Mutate, Observe, Section, drivers},
 };
 use serde_json::Value;
@@ -101,6 +101,7 @@ impl Place {
     }
     pub fn call(&self) -> CallCtx {
         CallCtx {
+            clock: Clock::Real,
             earlier: None,
             key: "7/upgrade/install/1/1".into(),
             deadline: Instant::now() + Duration::from_secs(60),

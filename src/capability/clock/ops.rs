@@ -6,7 +6,7 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 #[derive(Serialize)]
 pub struct Now {}
@@ -19,9 +19,8 @@ impl Operation for Now {
     fn label(&self) -> &str {
         RUN
     }
-    async fn execute(&self, _: &Observer, _: &CallCtx) -> Result<u64, Failure> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    async fn execute(&self, _: &Observer, call: &CallCtx) -> Result<u64, Failure> {
+        Ok(call.clock.unix_millis())
     }
 }
 
@@ -45,14 +44,16 @@ impl Operation for Sleep {
     async fn execute(&self, _: &Observer, call: &CallCtx) -> Result<(), Failure> {
         let whole = Duration::from_millis(self.millis);
         // The time during which nobody was there has passed as well.
-        let end = tokio::time::Instant::now() + whole.saturating_sub(call.since_earlier());
+        let end = call.clock.now() + whole.saturating_sub(call.since_earlier());
         loop {
-            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            let left = end.saturating_duration_since(call.clock.now());
             call.progress("waits", whole.saturating_sub(left).as_secs(), whole.as_secs());
             if left.is_zero() {
                 return Ok(());
             }
-            tokio::time::sleep(left.min(Duration::from_secs(1))).await;
+            // Nobody looks on where no time passes.
+            let long = if call.clock.is_simulated() { left } else { left.min(Duration::from_secs(1)) };
+            call.clock.sleep(long).await;
         }
     }
 }

@@ -107,6 +107,16 @@ impl Check {
         unwanted.truncate(MAX_TEXTS + 1);
         Self { service, unwanted: unwanted.into_iter().map(cut).collect(), since }
     }
+    fn well_said(&self) -> Result<(), Failure> {
+        if self.unwanted.is_empty() || self.unwanted.len() > MAX_TEXTS {
+            return Err(Failure::invalid(format!("a check looks for 1 to {MAX_TEXTS} texts")));
+        }
+        self.unwanted.iter().try_for_each(|text| sought(text))
+    }
+    fn title(&self) -> String {
+        let texts: Vec<String> = self.unwanted.iter().map(|text| format!("`{}`", bounded(text, 40))).collect();
+        bounded(&format!("the log of {} has no {}", self.service, texts.join(", ")), 300)
+    }
 }
 impl Operation for Check {
     const NAME: &'static str = "logs.check";
@@ -118,15 +128,18 @@ impl Operation for Check {
     fn label(&self) -> &str {
         &self.service
     }
-    async fn execute(&self, service: &Observer, _: &CallCtx) -> Result<Verdict, Failure> {
-        if self.unwanted.is_empty() || self.unwanted.len() > MAX_TEXTS {
-            return Err(Failure::invalid(format!("a check looks for 1 to {MAX_TEXTS} texts")));
+    fn assume(&self, _: &Observer) -> Option<Result<Verdict, Failure>> {
+        if let Err(failure) = self.well_said() {
+            return Some(Err(failure));
         }
-        self.unwanted.iter().try_for_each(|text| sought(text))?;
-        let texts: Vec<String> = self.unwanted.iter().map(|text| format!("`{}`", bounded(text, 40))).collect();
+        // Without a mark there is nothing to look from, whatever the log says.
+        self.since.as_ref().map(|_| Ok(Verdict::assumed(Area::Functional, self.title())))
+    }
+    async fn execute(&self, service: &Observer, _: &CallCtx) -> Result<Verdict, Failure> {
+        self.well_said()?;
         let verdict = |result, detail| Verdict {
             area: Area::Functional,
-            title: bounded(&format!("the log of {} has no {}", self.service, texts.join(", ")), 300),
+            title: self.title(),
             result,
             detail,
             readings: Vec::new(),

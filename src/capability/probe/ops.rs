@@ -1,7 +1,7 @@
 use super::answer::{Measured, area, brief, came_back, judge, read, title};
 use crate::{
     capability::MAX_TIME,
-    condition::Words,
+    condition::{Condition, Words},
     gate::{Operation, class},
     resource::{
         Area, CallCtx, Failure, FailureKind, Probe, Reading, Right, Ruling, Verdict,
@@ -51,6 +51,9 @@ impl Operation for Check {
     fn label(&self) -> &str {
         &self.probe
     }
+    fn assume(&self, _: &Observer) -> Option<Result<Verdict, Failure>> {
+        Some(read(&self.that, &Words::answer()).map(|that| Verdict::assumed(area(&that), title(&self.path, &that))))
+    }
     async fn execute(&self, probe: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
         let condition = read(&self.that, &Words::answer())?;
         let title = title(&self.path, &condition);
@@ -90,12 +93,16 @@ impl Operation for Until {
     fn deadline(&self, _: Duration) -> Duration {
         Duration::from_secs(self.within.into()) + SLACK
     }
+    fn assume(&self, _: &Observer) -> Option<Result<Verdict, Failure>> {
+        let that = time("within", self.within).and_then(|_| read(&self.that, &Words::answer()));
+        Some(that.map(|that| Verdict::assumed(area(&that), title(&self.path, &that))))
+    }
     async fn execute(&self, probe: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
         const FIRST_PAUSE: Duration = Duration::from_millis(50);
         const LONGEST_PAUSE: Duration = Duration::from_secs(2);
         let condition = read(&self.that, &Words::answer())?;
         let within = time("within", self.within)?;
-        let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let (began, mut pause) = (call.clock.now(), FIRST_PAUSE);
         let end = began + within.saturating_sub(call.since_earlier());
         let verdict = |result, detail, readings| Verdict {
             area: area(&condition),
@@ -116,7 +123,7 @@ impl Operation for Until {
                     let (said, readings) = (came_back(&evaluation, &response), Reading::of(&evaluation));
                     if Ruling::from(evaluation.outcome()) == Ruling::Passed {
                         let said =
-                            format!("{said}, after {:.1} s", (call.since_earlier().max(began.elapsed())).as_secs_f64());
+                            format!("{said}, after {:.1} s", (call.since_earlier().max(call.clock.now() - began)).as_secs_f64());
                         return Ok(verdict(Ruling::Passed, said, readings));
                     }
                     (said, readings)
@@ -126,7 +133,7 @@ impl Operation for Until {
                 }
                 Err(failure) => return Err(failure),
             };
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.saturating_duration_since(call.clock.now());
             call.progress(&said, within.saturating_sub(left).as_secs(), within.as_secs());
             if left.is_zero() {
                 let said = format!("not within {} s; at last: {said}", self.within);
@@ -134,7 +141,7 @@ impl Operation for Until {
             }
             tokio::select! {
                 () = call.cancel.cancelled() => return Err(Failure::unavailable("cancelled")),
-                () = tokio::time::sleep(pause.min(left)) => {}
+                () = call.clock.sleep(pause.min(left)) => {}
             }
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
@@ -150,6 +157,12 @@ pub struct CheckLoad {
     pub time: u32,
     pub that: String,
 }
+impl CheckLoad {
+    fn title(&self, condition: &Condition) -> String {
+        let (path, that) = (brief(&self.path), brief(&condition.to_string()));
+        format!("GET {path} by {} clients for {} s: {that}", self.clients, self.time)
+    }
+}
 impl Operation for CheckLoad {
     const NAME: &'static str = "probe.check-load";
     const RIGHT: Option<Right> = Some(Right::Load);
@@ -162,6 +175,10 @@ impl Operation for CheckLoad {
     fn deadline(&self, _: Duration) -> Duration {
         Duration::from_secs(self.time.into()) + SLACK
     }
+    fn assume(&self, _: &Observer) -> Option<Result<Verdict, Failure>> {
+        let that = time("time", self.time).and_then(|_| read(&self.that, &Words::load()));
+        Some(that.map(|that| Verdict::assumed(Area::Performance, self.title(&that))))
+    }
     async fn execute(&self, probe: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
         let condition = read(&self.that, &Words::load())?;
         let sample = probe.load(&self.path, self.clients, time("time", self.time)?, call).await?;
@@ -169,13 +186,7 @@ impl Operation for CheckLoad {
         let evaluation = condition.evaluate(&measured);
         Ok(Verdict {
             area: Area::Performance,
-            title: format!(
-                "GET {} by {} clients for {} s: {}",
-                brief(&self.path),
-                self.clients,
-                self.time,
-                brief(&condition.to_string())
-            ),
+            title: self.title(&condition),
             result: evaluation.outcome().into(),
             detail: format!("{}; {} requests, {} errors", evaluation.explain(), sample.requests, sample.errors),
             readings: measured.readings(&evaluation),
@@ -187,6 +198,11 @@ impl Operation for CheckLoad {
 pub struct Tcp {
     pub probe: String,
 }
+impl Tcp {
+    fn title(&self) -> String {
+        format!("{} accepts connections", self.probe)
+    }
+}
 impl Operation for Tcp {
     const NAME: &'static str = "probe.tcp";
     const RIGHT: Option<Right> = Some(Right::Get);
@@ -196,14 +212,16 @@ impl Operation for Tcp {
     fn label(&self) -> &str {
         &self.probe
     }
+    fn assume(&self, _: &Observer) -> Option<Result<Verdict, Failure>> {
+        Some(Ok(Verdict::assumed(Area::Functional, self.title())))
+    }
     async fn execute(&self, probe: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
         let (result, detail) = match probe.connect(call).await {
             Ok(time) => (Ruling::Passed, format!("accepted after {:.1} ms", time.as_secs_f64() * 1000.0)),
             Err(Failure { kind: FailureKind::Unavailable, message, .. }) => (Ruling::Failed, message),
             Err(failure) => return Err(failure),
         };
-        let title = format!("{} accepts connections", self.probe);
-        Ok(Verdict { area: Area::Functional, title, result, detail, readings: Vec::new() })
+        Ok(Verdict { area: Area::Functional, title: self.title(), result, detail, readings: Vec::new() })
     }
 }
 

@@ -2,7 +2,7 @@
 use crate::{
     failure::Failure,
     resource::{
-        Access, CallCtx, Progress, Service, Witness,
+        Access, CallCtx, Clock, Progress, Service, Witness,
         service::{Status, drivers},
     },
     site::Site,
@@ -57,6 +57,7 @@ impl Progress for Nobody {
 
 fn call(what: &str) -> CallCtx {
     CallCtx {
+        clock: Clock::Real,
         earlier: None,
         key: format!("demo/{what}"),
         deadline: Instant::now() + PATIENCE,

@@ -1,5 +1,5 @@
 //! What the gate tells a driver, made by hand.
-use backout::resource::{CallCtx, Failure, Progress, Witness};
+use backout::resource::{CallCtx, Clock, Failure, Progress, Witness};
 use std::{
     future::Future,
     pin::Pin,
@@ -31,6 +31,7 @@ pub fn call(key: &str, time: Duration) -> CallCtx {
 pub fn call_heard(key: &str, time: Duration) -> (CallCtx, Arc<Said>) {
     let said = Arc::new(Said::default());
     let call = CallCtx {
+        clock: Clock::Real,
         earlier: None,
         key: key.to_owned(),
         deadline: Instant::now() + time,

@@ -23,7 +23,7 @@ use std::{
 pub struct Shop {
     pub folder: Folder,
     /// Ends what the host has started, when the test ends.
-    _bench: Bench,
+    bench: Bench,
     /// Customers, without whom there is nothing to measure.
     client: Option<Client>,
 }
@@ -32,7 +32,7 @@ impl Shop {
     pub fn new(upgrade: Version) -> Self {
         let bench = Bench::new();
         let folder = Folder::make(&bench.join("host"), &Wanted { upgrade, granted: true }).unwrap();
-        let shop = Self { folder, _bench: bench, client: None };
+        let shop = Self { folder, bench, client: None };
         // The demo names the program that runs it as the product's runtime; here that is not the test.
         let own = std::env::current_exe().unwrap();
         shop.edit_site(own.to_str().unwrap(), BACKOUT);
@@ -100,6 +100,11 @@ impl Shop {
         let output = self.backout(args);
         assert!(output.status.success(), "backout {}", args.join(" "));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Those that were started for it, but for the test itself.
+    pub fn processes(&self) -> Vec<i32> {
+        self.bench.processes()
     }
 
     pub fn version(&self) -> Option<String> {

@@ -1,5 +1,6 @@
 //! A file, or a folder, per database system.
 mod sqlite;
+pub mod simulated;
 
 use super::{Database, Driver, Section};
 use crate::resource::Access;

@@ -2,6 +2,7 @@ mod host;
 mod page;
 mod process;
 mod series;
+pub mod simulated;
 
 pub use host::NAMES as HOST;
 pub use process::NAMES as PROCESS;

@@ -2,6 +2,7 @@ mod http;
 mod load;
 mod path;
 mod secrets;
+pub mod simulated;
 
 use super::{Failure, Probe, Section, Unchangeable};
 use crate::resource::Access;

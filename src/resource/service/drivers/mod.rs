@@ -1,5 +1,6 @@
 //! What a service can be on this machine.
 pub mod process;
+pub mod simulated;
 
 use super::{Driver, Section};
 use crate::resource::{Access, Service, process::own_executable};

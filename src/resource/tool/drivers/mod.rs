@@ -1,6 +1,7 @@
 //! How tools run.
 pub mod command;
 pub mod guard;
+pub mod simulated;
 
 use super::Section;
 use crate::resource::{Access, Tool, process::own_executable};

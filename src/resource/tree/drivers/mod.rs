@@ -1,5 +1,6 @@
 //! What backs a tree. A directory is all there is yet.
 mod directory;
+pub mod simulated;
 
 use super::{Section, Tree};
 use crate::resource::Access;

@@ -1,0 +1,174 @@
+//! All the ways that a life cycle can go: each call as it should, and failing. A script is deterministic, so a path is the list
+//! of the calls that fail, and is the same each time it is played.
+use super::{
+    invent,
+    rules::{self, Finding, Rule},
+    stage::{Call, Deviation, EVENING, MORNING, Path, Stage, Told},
+};
+use crate::{
+    journal::Entry,
+    resource::{FailureKind, ResourceId, world::World},
+};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// Where it stops, with a word about what was left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub paths: usize,
+    pub time: Duration,
+    /// Calls that fail on one path.
+    pub failures: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { paths: 5_000, time: Duration::from_secs(60), failures: 2 }
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct Explored {
+    pub paths: usize,
+    /// Paths that were known of and not played.
+    pub left_out: usize,
+    /// How often each end was come to: `upgraded`, `rolled-back`, `stopped`, `refused`.
+    pub outcomes: BTreeMap<String, usize>,
+    /// Steps that ran on at least one path, of those that were planned.
+    pub reached: usize,
+    pub planned: usize,
+    /// One of each kind and place, with the first path that shows it.
+    pub findings: Vec<Finding>,
+}
+
+/// How a call can fail. A verdict is not met, or there is no data; a resource is away, or says no. What only looks may go on
+/// failing, of which nobody should wait for the end.
+fn ways(call: &Call) -> Vec<(FailureKind, bool)> {
+    let second = if call.assumed { FailureKind::Inconclusive } else { FailureKind::Unavailable };
+    let mut ways = vec![(FailureKind::Failed, false), (second, false)];
+    if !call.changes {
+        ways.push((second, true));
+    }
+    ways
+}
+
+/// The path, and one call more that fails after those.
+fn longer(path: &Path, told: &Told, bounds: Bounds) -> Vec<Path> {
+    // After a limit, what else could have failed is without end.
+    if path.len() == bounds.failures || told.calls.len() > ENDLESS {
+        return Vec::new();
+    }
+    let from = path.last().map_or(0, |last| last.call + 1);
+    let calls = told.calls.iter().enumerate().skip(from);
+    let deviations = calls
+        .flat_map(|(call, how)| ways(how).into_iter().map(move |(kind, for_ever)| Deviation { call, kind, for_ever }));
+    // What fails already fails no other way.
+    let new = deviations.filter(|deviation| told.calls.get(deviation.call).is_some_and(|call| call.failed.is_none()));
+    new.map(|deviation| path.iter().cloned().chain([deviation]).collect()).collect()
+}
+
+/// Calls of one path, beyond which nobody asks what else could fail.
+const ENDLESS: usize = 5_000;
+
+/// The paths in the order in which they are numbered: those with fewer failures first.
+pub async fn explore(stage: &Stage, bounds: Bounds) -> Explored {
+    let began = Instant::now();
+    let uses = uses_of(stage);
+    let mut explored = Explored::default();
+    let mut seen: BTreeSet<(Rule, String)> = BTreeSet::new();
+    let mut tolds: Vec<Told> = Vec::new();
+    let mut waiting: VecDeque<Path> = VecDeque::from([Path::new()]);
+    while let Some(path) = waiting.pop_front() {
+        if explored.paths == bounds.paths || began.elapsed() > bounds.time {
+            explored.left_out = waiting.len() + 1;
+            break;
+        }
+        let mut told = stage.play(path.clone(), MORNING).await;
+        let number = explored.paths;
+        explored.paths += 1;
+        *explored.outcomes.entry(told.outcome.ending().outcome).or_default() += 1;
+        for mut finding in rules::of_path(&told, &uses) {
+            if seen.insert((finding.rule, place_of(&finding.text).to_owned())) {
+                finding.path = Some(number);
+                explored.findings.push(finding);
+            }
+        }
+        waiting.extend(longer(&path, &told, bounds));
+        thin(&mut told);
+        tolds.push(told);
+    }
+    let all: Vec<&Told> = tolds.iter().collect();
+    explored.findings.extend(rules::of_all(&stage.package, &all, true));
+    if let Some(finding) = by_time(stage).await {
+        explored.findings.push(finding);
+    }
+    (explored.reached, explored.planned) = coverage(&all);
+    explored
+}
+
+/// What each service of the stage uses.
+pub(super) fn uses_of(stage: &Stage) -> BTreeMap<String, Vec<ResourceId>> {
+    match &stage.real {
+        Some(real) => rules::uses(real),
+        None => rules::uses(&invent::invent(&stage.package, &World::default())),
+    }
+}
+
+/// The path with a number, played again.
+pub async fn path(stage: &Stage, bounds: Bounds, number: usize) -> Option<(Path, Told)> {
+    let mut waiting: VecDeque<Path> = VecDeque::from([Path::new()]);
+    let mut at = 0;
+    while let Some(path) = waiting.pop_front() {
+        let told = stage.play(path.clone(), MORNING).await;
+        if at == number {
+            return Some((path, told));
+        }
+        at += 1;
+        waiting.extend(longer(&path, &told, bounds));
+    }
+    None
+}
+
+/// A finding without the kind of failure that showed it.
+fn place_of(text: &str) -> &str {
+    text.rsplit_once(" (").map_or(text, |(place, _)| place)
+}
+
+/// What the rules over all paths do not look at is not kept for each.
+fn thin(told: &mut Told) {
+    told.entries.retain(|e| matches!(e.entry, Entry::Planned { .. } | Entry::StepStarted));
+    told.changes.clear();
+}
+
+async fn by_time(stage: &Stage) -> Option<Finding> {
+    let (morning, evening) = (stage.play(Path::new(), MORNING).await, stage.play(Path::new(), EVENING).await);
+    let differ = (0..morning.calls.len().max(evening.calls.len()))
+        .find(|n| morning.calls.get(*n).map(Call::key_and_title) != evening.calls.get(*n).map(Call::key_and_title))?;
+    let said = |call: Option<&Call>| {
+        call.map_or("nothing more".to_owned(), |call| format!("{} in {}", call.title(), call.step))
+    };
+    let text = format!(
+        "at 9 in the morning it calls {}, at 9 in the evening {}",
+        said(morning.calls.get(differ)),
+        said(evening.calls.get(differ))
+    );
+    let hint = "what is done must not hang on the hour: let a setting say it".to_owned();
+    Some(Finding { rule: Rule::DependsOnTime, text, hint, path: None })
+}
+
+fn coverage(tolds: &[&Told]) -> (usize, usize) {
+    let (mut reached, mut planned) = (BTreeSet::new(), BTreeSet::new());
+    for recorded in tolds.iter().flat_map(|told| &told.entries) {
+        match &recorded.entry {
+            Entry::StepStarted => drop(reached.insert(recorded.place.title())),
+            Entry::Planned { steps } => {
+                planned.extend(steps.iter().map(|step| format!("{}/{}", recorded.place.phase, step.name)));
+            }
+            _ => {}
+        }
+    }
+    (reached.len(), planned.len())
+}

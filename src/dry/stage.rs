@@ -1,0 +1,251 @@
+//! One life cycle in a simulated world, as it goes when certain calls fail.
+use super::invent;
+use crate::{
+    gate::{Considered, Events, Fate},
+    journal::{Header, Recorded},
+    package::Package,
+    resource::{
+        Clock, Failure, FailureKind, ResourceId, Resources, Right,
+        run::{Approver, Facts, Memory},
+        service::Status,
+        world::{Change, World},
+    },
+    run::{
+        Hold, Phase, Run, Setup, Simulation,
+        life_cycle::{Outcome, Plans},
+    },
+    session::{Limits, Script},
+};
+use async_trait::async_trait;
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Everything that a simulated run begins with.
+pub struct Stage {
+    pub package: Package,
+    pub script: Script,
+    pub facts: Facts,
+    pub header: Header,
+    pub limits: Limits,
+    /// What is lent on the site; `None`: there is no site, and the world is invented.
+    pub real: Option<Resources>,
+    /// The journal that knows how long steps took on this site.
+    pub measured: Option<PathBuf>,
+}
+
+/// A call that does not go well: which of all, counted from 0, and how it fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Deviation {
+    pub call: usize,
+    pub kind: FailureKind,
+    /// Each later call of the same operation on the same resource fails too.
+    pub for_ever: bool,
+}
+
+/// The calls that fail, in their order; none: all goes well.
+pub type Path = Vec<Deviation>;
+
+/// A call of the script on a resource, as it went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Call {
+    /// `upgrade/install`
+    pub step: String,
+    pub rolled_back: bool,
+    pub attempt: u32,
+    /// of the operation within the attempt
+    pub sequence: u32,
+    pub operation: String,
+    pub label: String,
+    pub changes: bool,
+    #[serde(skip)]
+    pub right: Option<Right>,
+    /// What only the changed world could have said.
+    pub assumed: bool,
+    /// It was made to fail.
+    pub failed: Option<FailureKind>,
+}
+
+impl Call {
+    /// As `CallCtx::key`, and what the world's changes name.
+    pub fn key(&self) -> String {
+        let again = if self.rolled_back { "rolled-back/" } else { "" };
+        format!("1/{again}{}/{}/{}", self.step, self.attempt, self.sequence)
+    }
+    pub fn phase(&self) -> &str {
+        self.step.split('/').next().unwrap_or_default()
+    }
+    pub fn key_and_title(&self) -> (String, String) {
+        (self.key(), self.title())
+    }
+    /// `files.link app`
+    pub fn title(&self) -> String {
+        format!("{} {}", self.operation, self.label)
+    }
+}
+
+/// What came of it.
+pub struct Told {
+    pub entries: Vec<Recorded>,
+    pub calls: Vec<Call>,
+    pub changes: Vec<Change>,
+    pub plans: Plans,
+    pub outcome: Outcome,
+    /// Changed, not put back, and not as it was found; with the key of the call that changed it first.
+    pub different: BTreeMap<ResourceId, Option<String>>,
+    /// Anything that others could notice was done.
+    pub disturbed: bool,
+    /// Before forgotten fences were lifted.
+    pub fenced: BTreeSet<ResourceId>,
+    pub services: BTreeMap<ResourceId, Status>,
+}
+
+/// Noon and midnight of some day would be as good; it only has to be the same each time.
+pub const MORNING: u64 = 1_767_258_000_000; // 2026-01-01 09:00 UTC
+pub const EVENING: u64 = MORNING + 12 * 3_600_000;
+
+impl Stage {
+    /// `at`: what the clock says first, in milliseconds since 1970-01-01 UTC.
+    pub async fn play(&self, path: Path, at: u64) -> Told {
+        let world = World::new(Clock::simulated(at));
+        let resources = match &self.real {
+            Some(real) => invent::over(real, &world),
+            None => invent::invent(&self.package, &world),
+        };
+        let course = Arc::new(Course::new(path));
+        let setup = Setup {
+            header: self.header.clone(),
+            facts: self.facts.clone(),
+            memory: Memory::default(),
+            hold: Hold::simulated(resources),
+            script: Some(self.script.clone()),
+            limits: self.limits,
+            approver: Arc::new(Agreeing),
+            events: Events::default(),
+            cancel: CancellationToken::new(),
+        };
+        let simulation =
+            Simulation { clock: world.clock.clone(), fate: course.clone(), measured: self.measured.clone() };
+        let run = Run::simulate(setup, simulation);
+        let (plans, outcome) = life_cycle(&run).await;
+        let (fenced, services) = left(run.resources()).await;
+        let outcome = run.finish(outcome).await.0;
+        let (different, disturbed) = {
+            let memory = run.memory();
+            let point = &memory.restore_point;
+            let different = point.changed.iter().filter(|id| point.differs(id) && !world.content(id).is_original());
+            (different.map(|id| (id.clone(), world.changed_by(id))).collect(), memory.disturbances > 0)
+        };
+        let calls = std::mem::take(&mut *course.calls());
+        let (entries, changes) = (run.kept(), world.changes());
+        Told { entries, calls, changes, plans, outcome, different, disturbed, fenced, services }
+    }
+}
+
+async fn life_cycle(run: &Run) -> (Plans, Outcome) {
+    let phases = [Phase::Prepare, Phase::Upgrade, Phase::Verify, Phase::Rollback];
+    let plans = match run.plans(&phases).await {
+        Ok(plans) => plans,
+        Err(halt) => return (Plans::default(), run.before_anything(halt)),
+    };
+    if let Some(risk) = plans.risks.iter().find(|risk| risk.severity == "blocker") {
+        let refused = Outcome::Refused(format!("a risk is too high: {} {}", risk.severity, risk.subject));
+        return (plans, refused);
+    }
+    let outcome = run.upgrade(&plans).await;
+    (plans, outcome)
+}
+
+/// What a run leaves shut or down.
+async fn left(resources: &Resources) -> (BTreeSet<ResourceId>, BTreeMap<ResourceId, Status>) {
+    let (mut fenced, mut services) = (BTreeSet::new(), BTreeMap::new());
+    for lend in resources.database.0.values() {
+        if lend.access.observer.fenced().await.unwrap_or(false) {
+            fenced.insert(lend.id.clone());
+        }
+    }
+    for lend in resources.service.0.values() {
+        if let Ok(status) = lend.access.observer.status().await {
+            services.insert(lend.id.clone(), status);
+        }
+    }
+    (fenced, services)
+}
+
+/// People, who say yes.
+struct Agreeing;
+#[async_trait]
+impl Approver for Agreeing {
+    async fn ask(&self, _: &str, role: &str) -> Result<String, Failure> {
+        Ok(role.to_owned())
+    }
+}
+
+struct Course {
+    path: Path,
+    calls: Mutex<Vec<Call>>,
+}
+
+impl Course {
+    fn new(path: Path) -> Self {
+        Self { path, calls: Mutex::default() }
+    }
+    fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// More calls than anybody looks at: a script that makes so many is stopped by a limit.
+const MOST: usize = 100_000;
+
+impl Fate for Course {
+    fn fails(&self, call: &Considered<'_>) -> Option<Failure> {
+        // What the host does by itself is not the script's.
+        Phase::named(&call.place.phase).filter(|_| call.right.is_some())?;
+        let mut calls = self.calls();
+        let number = calls.len();
+        let same = |n: usize| {
+            calls.get(n).is_some_and(|earlier| earlier.operation == call.operation && earlier.label == call.label)
+        };
+        let fails = |d: &&Deviation| d.call == number || d.for_ever && same(d.call);
+        let failed = self.path.iter().find(fails).map(|deviation| deviation.kind);
+        if number < MOST {
+            calls.push(Call {
+                step: call.place.title(),
+                rolled_back: call.place.rolled_back,
+                attempt: call.place.attempt,
+                sequence: call.sequence,
+                operation: call.operation.to_owned(),
+                label: call.label.to_owned(),
+                changes: call.changes,
+                right: call.right,
+                assumed: false,
+                failed,
+            });
+        }
+        failed
+            .map(|kind| Failure::new(kind, format!("{} on `{}` fails in this simulation", call.operation, call.label)))
+    }
+
+    fn assumed(&self, _: &Considered<'_>) {
+        if let Some(call) = self.calls().last_mut() {
+            call.assumed = true;
+        }
+    }
+}
+
+/// Why a run stops before its end, when a limit was what stopped it.
+pub(super) fn beyond_a_limit(told: &Told) -> Option<&str> {
+    match &told.outcome {
+        Outcome::Stopped(why) | Outcome::Refused(why) | Outcome::TurnedBack(why)
+            if why.contains("went beyond a limit") =>
+        {
+            Some(why)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,57 @@
+//! Metrics of the simulated world: what a scenario gives, or those of the real one as long as it is as it was.
+use super::super::{HostMetrics, Observe, Observer, Unchangeable};
+use crate::{
+    condition::Dimension,
+    resource::{Access, CallCtx, Failure, Metrics, world::World},
+};
+use async_trait::async_trait;
+use std::{collections::BTreeMap, sync::Arc};
+
+struct Simulated {
+    names: Vec<String>,
+    real: Option<Arc<Observer>>,
+    world: World,
+}
+
+/// `names`: those that the need lists, for where there is no real one to ask.
+pub fn simulate(names: &[String], real: Option<Arc<Observer>>, world: &World) -> Access<Metrics> {
+    let driver = Simulated { names: names.to_vec(), real, world: world.clone() };
+    Access { observer: Arc::new(driver), mutator: Arc::new(Unchangeable) }
+}
+
+impl Simulated {
+    fn real(&self) -> Option<&Arc<Observer>> {
+        self.real.as_ref().filter(|_| self.world.changes().is_empty())
+    }
+}
+
+#[async_trait]
+impl Observe for Simulated {
+    fn names(&self) -> Vec<String> {
+        self.real.as_ref().map_or_else(|| self.names.clone(), |real| real.names())
+    }
+    fn dimension(&self, name: &str) -> Dimension {
+        self.real.as_ref().map_or(Dimension::Any, |real| real.dimension(name))
+    }
+    async fn read(&self, names: &[String], call: &CallCtx) -> Result<BTreeMap<String, Option<f64>>, Failure> {
+        match self.real() {
+            Some(real) => real.read(names, call).await,
+            // A number that no condition can be false for by itself; what is said about it is assumed.
+            None => Ok(names.iter().map(|name| (name.clone(), Some(0.0))).collect()),
+        }
+    }
+    async fn host(&self, call: &CallCtx) -> Result<HostMetrics, Failure> {
+        match self.real() {
+            Some(real) => real.host(call).await,
+            None => Ok(HostMetrics {
+                cpu: 0.1,
+                memory_used: 1 << 30,
+                memory_total: 8 << 30,
+                disk_free: 100 << 30,
+                disk_total: 200 << 30,
+                network_received: 0.0,
+                network_sent: 0.0,
+            }),
+        }
+    }
+}
