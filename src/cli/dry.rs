@@ -77,7 +77,7 @@ impl Dry {
             facts,
             header,
             limits,
-            real: site.as_ref().map(|site| site.lend(&package)).transpose()?,
+            real: site.as_ref().map(|site| site.lend(&package)).transpose()?.map(Into::into),
             measured: journal,
             package,
         })

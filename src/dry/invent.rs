@@ -2,8 +2,8 @@
 use crate::{
     package::Package,
     resource::{
-        Access, Database, Kind, Lend, Lent, Metrics, Probe, ResourceId, Resources, Rights, Service, Tool, Tree,
-        database, metrics, probe, service, tool, tree, world::World,
+        Access, Database, Kind, Lend, Lent, Metrics, Probe, ResourceId, Resources, Rights, Service, Shown, Sight, Tool,
+        Tree, database, metrics, probe, service, tool, tree, world::World,
     },
 };
 use std::time::Duration;
@@ -50,38 +50,38 @@ pub fn invent(package: &Package, world: &World) -> Resources {
     resources
 }
 
-/// Over what is really there, of which only the half that looks is taken.
-pub fn over(real: &Resources, world: &World) -> Resources {
+/// Over what is really there.
+pub fn over(real: &Sight, world: &World) -> Resources {
     let mut resources = Resources::default();
-    for (label, lend) in &real.database.0 {
-        let seen = Some(lend.access.observer.clone());
+    for (label, lend) in &real.database {
+        let seen = Some(lend.observer.clone());
         again(&mut resources.database, label, lend, database::drivers::simulated::simulate(&lend.id, seen, world));
     }
-    for (label, lend) in &real.tree.0 {
-        let seen = Some(lend.access.observer.clone());
+    for (label, lend) in &real.tree {
+        let seen = Some(lend.observer.clone());
         again(&mut resources.tree, label, lend, tree::drivers::simulated::simulate(&lend.id, seen, world));
     }
-    for (label, lend) in &real.service.0 {
-        let seen = Some(lend.access.observer.clone());
+    for (label, lend) in &real.service {
+        let seen = Some(lend.observer.clone());
         let access = service::drivers::simulated::simulate(&lend.id, &lend.uses, seen, world);
         again(&mut resources.service, label, lend, access);
     }
-    for (label, lend) in &real.metrics.0 {
-        let seen = Some(lend.access.observer.clone());
+    for (label, lend) in &real.metrics {
+        let seen = Some(lend.observer.clone());
         let access = metrics::drivers::simulated::simulate(&lend.terms.queries, seen, world);
         again(&mut resources.metrics, label, lend, access);
     }
-    for (label, lend) in &real.probe.0 {
-        let seen = Some(lend.access.observer.clone());
+    for (label, lend) in &real.probe {
+        let seen = Some(lend.observer.clone());
         again(&mut resources.probe, label, lend, probe::drivers::simulated::simulate(seen, world));
     }
-    for (label, lend) in &real.tool.0 {
+    for (label, lend) in &real.tool {
         again(&mut resources.tool, label, lend, tool::drivers::simulated::simulate(&lend.id, &lend.uses, world));
     }
     resources
 }
 
-fn again<K: Kind>(lent: &mut Lent<K>, label: &str, lend: &Lend<K>, access: Access<K>) {
+fn again<K: Kind>(lent: &mut Lent<K>, label: &str, lend: &Shown<K>, access: Access<K>) {
     put(lent, label, lend.id.clone(), lend.rights.clone(), lend.terms.clone(), &lend.uses, access);
 }
 

@@ -211,7 +211,7 @@ fn hidden(told: &Told) -> Option<Finding> {
     Some(Finding::of(Rule::HiddenError, text, "return the error, or do it again until it works"))
 }
 
-/// What only all paths together show. `complete`: nothing was left out.
+/// What only all paths together show. `complete`: each call was seen to fail, so that what was not seen is not there.
 pub fn of_all(package: &Package, tolds: &[&Told], complete: bool) -> Vec<Finding> {
     let mut found = Vec::new();
     let reached: BTreeSet<String> = tolds
@@ -231,7 +231,7 @@ pub fn of_all(package: &Package, tolds: &[&Told], complete: bool) -> Vec<Finding
             }
         }
     }
-    for step in planned.iter().filter(|step| !reached.contains(*step)) {
+    for step in planned.iter().filter(|step| complete && !reached.contains(*step)) {
         let text = format!("{step} runs on no path");
         found.push(Finding::of(Rule::NeverReached, text, "look what it waits for, or take it out of the plan"));
     }
@@ -240,7 +240,6 @@ pub fn of_all(package: &Package, tolds: &[&Told], complete: bool) -> Vec<Finding
         let text = format!("no path ends with the upgrade done: {why}");
         found.push(Finding::of(Rule::NeverReached, text, "look at the first path"));
     }
-    // Of a right that nothing was seen to use, nothing can be said while there are paths that nobody has looked at.
     if complete {
         for need in &package.manifest.needs {
             let used = |right| {
@@ -262,13 +261,9 @@ pub fn of_all(package: &Package, tolds: &[&Told], complete: bool) -> Vec<Finding
 
 /// What each service uses, by the package's word for it.
 pub fn uses(resources: &Resources) -> BTreeMap<String, Vec<ResourceId>> {
-    let labels: BTreeMap<&ResourceId, &str> = resources
-        .database
-        .0
-        .iter()
-        .map(|(label, lend)| (&lend.id, label.as_str()))
-        .chain(resources.tree.0.iter().map(|(label, lend)| (&lend.id, label.as_str())))
-        .collect();
+    let databases = resources.database.0.iter().map(|(label, lend)| (&lend.id, label.as_str()));
+    let trees = resources.tree.0.iter().map(|(label, lend)| (&lend.id, label.as_str()));
+    let labels: BTreeMap<&ResourceId, &str> = databases.chain(trees).collect();
     let named = |id: &ResourceId| ResourceId::new(id.kind.as_str(), *labels.get(id).unwrap_or(&id.name.as_str()));
     let services = resources.service.0.iter();
     services.map(|(label, lend)| (label.clone(), lend.uses.iter().map(named).collect())).collect()

@@ -5,7 +5,7 @@ use crate::{
     journal::{Header, Recorded},
     package::Package,
     resource::{
-        Clock, Failure, FailureKind, ResourceId, Resources, Right,
+        Clock, Failure, FailureKind, ResourceId, Resources, Right, Sight,
         run::{Approver, Facts, Memory},
         service::Status,
         world::{Change, World},
@@ -33,7 +33,7 @@ pub struct Stage {
     pub header: Header,
     pub limits: Limits,
     /// What is lent on the site; `None`: there is no site, and the world is invented.
-    pub real: Option<Resources>,
+    pub real: Option<Sight>,
     /// The journal that knows how long steps took on this site.
     pub measured: Option<PathBuf>,
 }

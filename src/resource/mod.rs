@@ -85,6 +85,21 @@ pub struct Lend<K: Kind> {
     pub access: Access<K>,
 }
 
+/// One resource as a dry run knows it: what is really there can be looked at, and there is no half that could change it.
+pub struct Shown<K: Kind> {
+    pub id: ResourceId,
+    pub rights: Rights,
+    pub terms: K::Terms,
+    pub uses: Vec<ResourceId>,
+    pub observer: Arc<K::Observer>,
+}
+
+impl<K: Kind> From<Lend<K>> for Shown<K> {
+    fn from(Lend { id, rights, terms, uses, access }: Lend<K>) -> Self {
+        Self { id, rights, terms, uses, observer: access.observer }
+    }
+}
+
 /// The resources of one kind that are lent, by label.
 pub struct Lent<K: Kind>(pub BTreeMap<String, Lend<K>>);
 
@@ -102,6 +117,15 @@ macro_rules! kinds { ($($name:ident: $ty:ident,)*) => {
         $(pub $name: Lent<$ty>,)*
         /// Labels of what was lent to a run that is only replayed.
         pub told: BTreeMap<String, ResourceId>,
+    }
+    /// Everything that is lent, to be looked at and nothing more.
+    pub struct Sight {
+        $(pub $name: BTreeMap<String, Shown<$ty>>,)*
+    }
+    impl From<Resources> for Sight {
+        fn from(resources: Resources) -> Self {
+            Self { $($name: resources.$name.0.into_iter().map(|(label, lend)| (label, lend.into())).collect(),)* }
+        }
     }
     impl Resources {
         /// What each label stands for, by the kind that the manifest has it under: `database.orders`.

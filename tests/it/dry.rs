@@ -7,6 +7,7 @@ use crate::support::{
 };
 use backout::{
     cli::demo::releases::Version,
+    dry::Rule,
     journal::{Entry, Reader},
     resource::KINDS,
     run::Phase,
@@ -62,6 +63,30 @@ fn explored(variants: &[&str], failures: &str) -> String {
         }
     }
     text
+}
+
+/// The examples are what people copy.
+#[test]
+fn nothing_speaks_against_the_examples() {
+    for (guest, failures) in [(guests::rust_shop(), "2"), (guests::python_shop(), "1")] {
+        let folder = Folder::new();
+        guest.copy_to(folder.path());
+        folder.write("dist/shop-2.0.tar.zst", Version::V2Good.payload().unwrap());
+        for command in ["plan", "explore"] {
+            let bound: &[&str] = if command == "explore" { &["--failures", failures] } else { &[] };
+            let said = dry(&folder, &[&[command], bound].concat());
+            assert_eq!(said.code, 0, "{}", said.whole());
+        }
+    }
+}
+
+/// The page lists the rules that there are.
+#[test]
+fn the_page_of_dry_runs_has_every_rule() {
+    let page = fs::read_to_string(guests::root().join("docs/dry-runs.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let rules: Vec<String> = Rule::ALL.iter().map(|r| format!("| `{}` | {} |", r.as_str(), r.about())).collect();
+    assert_eq!(rows, rules);
 }
 
 /// Each deliberately bad script is caught by the rule that is made for it, and the right ones by none.

@@ -29,6 +29,7 @@ mod life_cycle;
 mod logs;
 mod metrics;
 mod model;
+mod no_hands;
 mod package;
 mod past;
 mod people;

@@ -283,6 +283,7 @@ macro_rules! played { ($($name:ident = $page:literal,)*) => {
 played! {
     the_readme = "README.md",
     the_contributing_page = "CONTRIBUTING.md",
+    the_page_of_dry_runs = "docs/dry-runs.md",
     the_first_run = "docs/first-run.md",
     the_page_for_who_was_woken = "docs/trouble.md",
 }
