@@ -33,6 +33,7 @@ mod shop;
 mod show;
 mod state;
 mod supervise;
+mod test;
 pub mod ui;
 mod unfence;
 mod upgrade;
@@ -84,6 +85,7 @@ commands! {
     Assess(assess),
     Plan(plan),
     Explore(explore),
+    Test(test),
     Prepare(prepare),
     Upgrade(upgrade),
     Rollback(rollback),

@@ -1,11 +1,15 @@
 //! Runs that touch nothing: the script's own life cycle, led by the same code, over simulated drivers.
+mod check;
 mod explore;
 mod invent;
 mod plan;
 mod rules;
+mod scenario;
 mod stage;
 
+pub use check::{Difference, Test, Tested, check};
 pub use explore::{Bounds, Explored, explore, path};
 pub use plan::{Plan, Step, plan};
 pub use rules::{Finding, Rule};
-pub use stage::{Call, Deviation, Path, Stage, Told};
+pub use scenario::{Expect, Rules, Scenario, Tests};
+pub use stage::{Call, Condition, Deviation, Failing, Path, Stage, Told};

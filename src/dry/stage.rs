@@ -50,6 +50,78 @@ pub struct Deviation {
 /// The calls that fail, in their order; none: all goes well.
 pub type Path = Vec<Deviation>;
 
+/// Which calls do not go well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failing {
+    Numbered(Path),
+    /// The first that fits says how.
+    Calls(Vec<Condition>),
+}
+
+impl From<Path> for Failing {
+    fn from(path: Path) -> Self {
+        Self::Numbered(path)
+    }
+}
+
+/// Calls that do not go well, by what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub operation: String,
+    /// `None`: on whatever resource.
+    pub label: Option<String>,
+    pub kind: FailureKind,
+    /// The first of them alone.
+    pub once: bool,
+    /// Calls of this step.
+    pub within: Option<String>,
+    /// Calls of other steps, once this one has called something.
+    pub after: Option<String>,
+}
+
+impl Condition {
+    /// Whether one of the calls is meant, whatever those before it came to.
+    pub fn meets(&self, calls: &[Call], number: usize) -> bool {
+        let Some(call) = calls.get(number) else { return false };
+        let fits = call.operation == self.operation
+            && self.label.as_ref().is_none_or(|label| *label == call.label)
+            && self.within.as_ref().is_none_or(|step| *step == call.step);
+        fits && self
+            .after
+            .as_ref()
+            .is_none_or(|step| *step != call.step && calls.iter().take(number).any(|earlier| earlier.step == *step))
+    }
+    /// `backup.restore orders in rollback/restore`
+    pub fn title(&self) -> String {
+        let label = self.label.as_ref().map(|label| format!(" {label}")).unwrap_or_default();
+        let within = self.within.as_ref().map(|step| format!(" in {step}")).unwrap_or_default();
+        let after = self.after.as_ref().map(|step| format!(" after {step}")).unwrap_or_default();
+        format!("{}{label}{within}{after}", self.operation)
+    }
+}
+
+impl Failing {
+    /// How the last of these calls fails, if it does.
+    fn last(&self, calls: &[Call]) -> Option<FailureKind> {
+        let (last, earlier) = calls.split_last()?;
+        let number = earlier.len();
+        match self {
+            Self::Numbered(path) => {
+                let same = |n: usize| {
+                    earlier.get(n).is_some_and(|call| call.operation == last.operation && call.label == last.label)
+                };
+                let fails = |d: &&Deviation| d.call == number || d.for_ever && same(d.call);
+                path.iter().find(fails).map(|deviation| deviation.kind)
+            }
+            Self::Calls(conditions) => {
+                let was = |condition: &Condition| (0..number).any(|n| condition.meets(calls, n));
+                let fails = |c: &&Condition| c.meets(calls, number) && !(c.once && was(c));
+                conditions.iter().find(fails).map(|condition| condition.kind)
+            }
+        }
+    }
+}
+
 /// A call of the script on a resource, as it went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Call {
@@ -102,6 +174,8 @@ pub struct Told {
     /// Before forgotten fences were lifted.
     pub fenced: BTreeSet<ResourceId>,
     pub services: BTreeMap<ResourceId, Status>,
+    /// At the beginning.
+    pub services_before: BTreeMap<ResourceId, Status>,
 }
 
 /// Noon and midnight of some day would be as good; it only has to be the same each time.
@@ -110,13 +184,13 @@ pub const EVENING: u64 = MORNING + 12 * 3_600_000;
 
 impl Stage {
     /// `at`: what the clock says first, in milliseconds since 1970-01-01 UTC.
-    pub async fn play(&self, path: Path, at: u64) -> Told {
+    pub async fn play(&self, failing: impl Into<Failing>, at: u64) -> Told {
         let world = World::new(Clock::simulated(at));
         let resources = match &self.real {
             Some(real) => invent::over(real, &world),
             None => invent::invent(&self.package, &world),
         };
-        let course = Arc::new(Course::new(path));
+        let course = Arc::new(Course::new(failing.into()));
         let setup = Setup {
             header: self.header.clone(),
             facts: self.facts.clone(),
@@ -131,6 +205,7 @@ impl Stage {
         let simulation =
             Simulation { clock: world.clock.clone(), fate: course.clone(), measured: self.measured.clone() };
         let run = Run::simulate(setup, simulation);
+        let services_before = left(run.resources()).await.1;
         let (plans, outcome) = life_cycle(&run).await;
         let (fenced, services) = left(run.resources()).await;
         let outcome = run.finish(outcome).await.0;
@@ -142,7 +217,7 @@ impl Stage {
         };
         let calls = std::mem::take(&mut *course.calls());
         let (entries, changes) = (run.kept(), world.changes());
-        Told { entries, calls, changes, plans, outcome, different, disturbed, fenced, services }
+        Told { entries, calls, changes, plans, outcome, different, disturbed, fenced, services, services_before }
     }
 }
 
@@ -186,13 +261,13 @@ impl Approver for Agreeing {
 }
 
 struct Course {
-    path: Path,
+    failing: Failing,
     calls: Mutex<Vec<Call>>,
 }
 
 impl Course {
-    fn new(path: Path) -> Self {
-        Self { path, calls: Mutex::default() }
+    fn new(failing: Failing) -> Self {
+        Self { failing, calls: Mutex::default() }
     }
     fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
@@ -207,25 +282,25 @@ impl Fate for Course {
         // What the host does by itself is not the script's.
         Phase::named(&call.place.phase).filter(|_| call.right.is_some())?;
         let mut calls = self.calls();
-        let number = calls.len();
-        let same = |n: usize| {
-            calls.get(n).is_some_and(|earlier| earlier.operation == call.operation && earlier.label == call.label)
-        };
-        let fails = |d: &&Deviation| d.call == number || d.for_ever && same(d.call);
-        let failed = self.path.iter().find(fails).map(|deviation| deviation.kind);
-        if number < MOST {
-            calls.push(Call {
-                step: call.place.title(),
-                rolled_back: call.place.rolled_back,
-                attempt: call.place.attempt,
-                sequence: call.sequence,
-                operation: call.operation.to_owned(),
-                label: call.label.to_owned(),
-                changes: call.changes,
-                right: call.right,
-                assumed: false,
-                failed,
-            });
+        // Beyond, the last one stands for those that are left out.
+        if calls.len() == MOST {
+            calls.pop();
+        }
+        calls.push(Call {
+            step: call.place.title(),
+            rolled_back: call.place.rolled_back,
+            attempt: call.place.attempt,
+            sequence: call.sequence,
+            operation: call.operation.to_owned(),
+            label: call.label.to_owned(),
+            changes: call.changes,
+            right: call.right,
+            assumed: false,
+            failed: None,
+        });
+        let failed = self.failing.last(&calls);
+        if let Some(last) = calls.last_mut() {
+            last.failed = failed;
         }
         failed
             .map(|kind| Failure::new(kind, format!("{} on `{}` fails in this simulation", call.operation, call.label)))

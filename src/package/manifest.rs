@@ -50,6 +50,17 @@ pub struct Need {
 }
 
 impl Manifest {
+    /// Whether it can be run where this version is installed.
+    pub fn upgrades(&self, installed: &str) -> bool {
+        let Some(from) = &self.from else { return true };
+        // `1.4` of a folder's name is 1.4.0.
+        let padded = match installed.matches('.').count() {
+            0 => format!("{installed}.0.0"),
+            1 => format!("{installed}.0"),
+            _ => installed.to_owned(),
+        };
+        Version::parse(&padded).is_ok_and(|version| from.value.matches(&version))
+    }
     pub fn need(&self, kind: &str, label: &str) -> Option<&Need> {
         self.needs.iter().find(|need| need.kind == kind && need.label == label)
     }

@@ -208,14 +208,7 @@ impl Site {
     /// Whether the package upgrades from what is installed.
     pub fn upgradable(&self, package: &Package) -> Result<(), Mistakes> {
         let (Some(from), Some(installed)) = (&package.manifest.from, self.installed_version()?) else { return Ok(()) };
-        // `1.4` of a folder's name is 1.4.0.
-        let padded = match installed.matches('.').count() {
-            0 => format!("{installed}.0.0"),
-            1 => format!("{installed}.0"),
-            _ => installed.clone(),
-        };
-        let fits = semver::Version::parse(&padded).is_ok_and(|version| from.value.matches(&version));
-        if fits {
+        if package.manifest.upgrades(&installed) {
             return Ok(());
         }
         let message = format!("{} upgrades from {}, installed is {installed}", package.title(), from.value);

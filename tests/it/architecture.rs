@@ -150,7 +150,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("capability", &["plain", "condition", "journal", "gate", "resource"]),
     ("session", &["journal", "resource", "gate", "capability"]),
     ("run", &["failure", "journal", "resource", "gate", "capability", "session"]),
-    ("dry", &["failure", "journal", "package", "resource", "gate", "session", "run"]),
+    ("dry", &["diagnostic", "failure", "journal", "package", "resource", "gate", "session", "run"]),
     (
         "cli",
         &[

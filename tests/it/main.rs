@@ -40,6 +40,7 @@ mod report;
 mod restore_point;
 mod resume;
 mod retention;
+mod scenario;
 mod service;
 mod site;
 mod story;

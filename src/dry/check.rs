@@ -1,0 +1,287 @@
+//! Plays the tests of a package and holds what comes of them against what was expected.
+use super::{
+    explore::{self, Bounds, Explored},
+    plan,
+    rules::Finding,
+    scenario::{Rules, Scenario, Tests},
+    stage::{MORNING, Stage, Told},
+};
+use crate::{
+    diagnostic::{nearest, units},
+    journal::Entry,
+    resource::service::Status,
+};
+use serde::Serialize;
+use std::{collections::BTreeSet, time::Instant};
+
+#[derive(Debug, Serialize)]
+pub struct Tested {
+    pub package: String,
+    pub version: String,
+    pub tests: Vec<Test>,
+    pub passed: usize,
+    pub failed: usize,
+    /// Of the rules: paths that were played, and those that were known of and not played.
+    pub paths: usize,
+    pub left_out: usize,
+}
+
+/// A test as it went; it has passed when nothing differs and nothing was found.
+#[derive(Debug, Serialize)]
+pub struct Test {
+    pub name: String,
+    /// Empty: there is no file, it is built in.
+    pub file: String,
+    pub about: String,
+    /// What came of it, in a few words.
+    pub came_to: String,
+    pub differences: Vec<Difference>,
+    /// Steps that failed, calls that did so in other steps, and how it ended, when something differs.
+    pub happened: Vec<String>,
+    pub findings: Vec<Finding>,
+    pub millis: u64,
+}
+
+impl Test {
+    pub fn passed(&self) -> bool {
+        self.differences.is_empty() && self.findings.is_empty()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub expected: String,
+    pub is: String,
+}
+
+fn differs(expected: impl Into<String>, is: impl Into<String>) -> Difference {
+    Difference { expected: expected.into(), is: is.into() }
+}
+
+pub async fn check(stage: &mut Stage, tests: &Tests, bounds: Bounds) -> Tested {
+    let mut done = Vec::new();
+    for scenario in &tests.scenarios {
+        done.push(play(stage, scenario).await);
+    }
+    done.extend(down_time(stage, &tests.rules).await);
+    let began = Instant::now();
+    let mut explored = explore::explore(stage, bounds).await;
+    explored.findings.retain(|finding| !tests.rules.off.contains_key(&finding.rule));
+    let (paths, left_out) = (explored.paths, explored.left_out);
+    done.push(held(explored, &tests.rules, began));
+    let passed = done.iter().filter(|test| test.passed()).count();
+    let (package, version) = (stage.facts.package.clone(), stage.facts.version.clone());
+    Tested { package, version, failed: done.len() - passed, passed, tests: done, paths, left_out }
+}
+
+fn millis(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn play(stage: &mut Stage, scenario: &Scenario) -> Test {
+    let began = Instant::now();
+    let usual = stage.facts.from_version.clone();
+    if let Some(version) = &scenario.version {
+        stage.facts.from_version.clone_from(version);
+        stage.header.from_version.clone_from(version);
+    }
+    let told = stage.play(scenario.failing(), MORNING).await;
+    stage.facts.from_version.clone_from(&usual);
+    stage.header.from_version = usual;
+    let differences = differences(scenario, &told);
+    let because = failed_first(&told).map(|step| format!(" after {step}")).unwrap_or_default();
+    let ending = told.outcome.ending();
+    Test {
+        name: scenario.name.clone(),
+        file: scenario.file.clone(),
+        about: scenario.about.clone(),
+        came_to: format!("{}{because}", ending.outcome),
+        happened: if differences.is_empty() { Vec::new() } else { happened(&told) },
+        differences,
+        findings: Vec::new(),
+        millis: millis(began),
+    }
+}
+
+/// Steps of which the last attempt failed, in the order in which they did, each with the reason.
+fn failed(told: &Told) -> Vec<(String, String)> {
+    let mut failed: Vec<(String, bool, String)> = Vec::new();
+    for recorded in &told.entries {
+        if let Entry::StepEnded { result, .. } = &recorded.entry {
+            let (title, again) = (recorded.place.title(), recorded.place.rolled_back);
+            failed.retain(|(step, rolled_back, _)| *step != title || *rolled_back != again);
+            if let Err(failure) = result {
+                failed.push((title, again, failure.to_string()));
+            }
+        }
+    }
+    failed.into_iter().map(|(step, _, why)| (step, why)).collect()
+}
+
+fn failed_first(told: &Told) -> Option<String> {
+    failed(told).into_iter().next().map(|(step, _)| step)
+}
+
+fn happened(told: &Told) -> Vec<String> {
+    let failed = failed(told);
+    let mut lines: Vec<String> = failed.iter().map(|(step, why)| format!("{step} failed: {why}")).collect();
+    for call in told.calls.iter().filter(|call| failed.iter().all(|(step, _)| *step != call.step)) {
+        if let Some(kind) = call.failed {
+            let line = format!("{} went on although {} failed ({})", call.step, call.title(), kind.as_str());
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    let ending = told.outcome.ending();
+    // The reason of the end is mostly that of a step.
+    let known = lines.iter().any(|line| ending.message.split_once(": ").is_some_and(|(_, why)| line.contains(why)));
+    let why = if ending.message.is_empty() || known { String::new() } else { format!(": {}", ending.message) };
+    lines.push(format!("ended {}{why}", ending.outcome));
+    lines
+}
+
+fn differences(scenario: &Scenario, told: &Told) -> Vec<Difference> {
+    let expect = &scenario.expect;
+    let mut found = Vec::new();
+    let steps = steps(told);
+    for condition in &scenario.when {
+        // A test whose condition never comes true shows nothing.
+        if !told.calls.iter().enumerate().any(|(n, _)| condition.meets(&told.calls, n)) {
+            found.push(differs(format!("a call of {}", condition.title()), why_never(condition, &steps, told)));
+        }
+    }
+    let ending = told.outcome.ending();
+    if let Some(outcome) = expect.outcome
+        && outcome != ending.outcome
+    {
+        found.push(differs(outcome, ending.outcome.as_str()));
+    }
+    let failed = failed(told);
+    let or_none = |step: Option<&(String, String)>| step.map_or("no step".to_owned(), |(step, _)| step.clone());
+    if let Some(because) = &expect.because
+        && failed.first().is_none_or(|(step, _)| step != because)
+    {
+        found.push(differs(format!("because of {because}"), or_none(failed.first())));
+    }
+    if let Some(at) = &expect.at {
+        let stopped = matches!(ending.outcome.as_str(), "stopped" | "in-doubt" | "refused");
+        let last = failed.last().filter(|_| stopped);
+        if last.is_none_or(|(step, _)| step != at) {
+            let is = if stopped { or_none(last) } else { format!("{}, not stopped", ending.outcome) };
+            found.push(differs(format!("stopped at {at}"), is));
+        }
+    }
+    if expect.as_before {
+        found.extend(not_as_before(told));
+    }
+    for (label, expected) in &expect.services {
+        let status = told.services.iter().find(|(id, _)| id.name == *label).map_or("unknown", |(_, s)| word(*s));
+        if status != *expected {
+            found.push(differs(format!("service {label} {expected}"), status));
+        }
+    }
+    let risks: Vec<String> = told.plans.risks.iter().map(|r| format!("{} {}", r.severity, r.subject)).collect();
+    for risk in expect.risks.iter().filter(|risk| !risks.contains(risk)) {
+        let is = if risks.is_empty() { "none".to_owned() } else { risks.join(", ") };
+        found.push(differs(format!("the risk {risk}"), is));
+    }
+    found
+}
+
+fn not_as_before(told: &Told) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for (id, by) in &told.different {
+        let by = told.calls.iter().find(|call| by.as_ref().is_some_and(|by| *by == call.key()));
+        let by = by.map(|call| format!(" by {} ({})", call.step, call.title())).unwrap_or_default();
+        found.push(differs(format!("{} {} as before", id.kind, id.name), format!("changed{by}")));
+    }
+    for id in &told.fenced {
+        found.push(differs(format!("{} {} as before", id.kind, id.name), "fenced"));
+    }
+    for (id, before) in &told.services_before {
+        let now = told.services.get(id).copied();
+        if now != Some(*before) {
+            let is = now.map_or("unknown", word);
+            found.push(differs(format!("service {} as before: {}", id.name, word(*before)), is));
+        }
+    }
+    found
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Running => "running",
+        Status::Stopped => "stopped",
+        Status::Failed => "failed",
+        Status::Starting => "starting",
+    }
+}
+
+/// Every step that was planned.
+fn steps(told: &Told) -> BTreeSet<String> {
+    let mut titles = BTreeSet::new();
+    for recorded in &told.entries {
+        if let Entry::Planned { steps } = &recorded.entry {
+            titles.extend(steps.iter().map(|step| format!("{}/{}", recorded.place.phase, step.name)));
+        }
+    }
+    titles
+}
+
+fn why_never(condition: &super::stage::Condition, steps: &BTreeSet<String>, told: &Told) -> String {
+    for step in condition.within.iter().chain(&condition.after) {
+        if !steps.contains(step) {
+            return match nearest(step, steps.iter().map(String::as_str)) {
+                Some(near) => format!("no step {step}: did you mean {near}?"),
+                None => format!("no step {step}"),
+            };
+        }
+    }
+    let calls: BTreeSet<String> = told.calls.iter().map(super::stage::Call::title).collect();
+    let wanted = format!("{} {}", condition.operation, condition.label.as_deref().unwrap_or_default());
+    match nearest(&wanted, calls.iter().map(String::as_str)) {
+        Some(near) if near != wanted => format!("never called, but {near} is"),
+        _ => "never called".to_owned(),
+    }
+}
+
+async fn down_time(stage: &Stage, rules: &Rules) -> Option<Test> {
+    let max = rules.down_time?;
+    let began = Instant::now();
+    let seconds = plan::plan(stage).await.down.map_or(0, |down| down.estimate_seconds);
+    let is = units::show_duration(std::time::Duration::from_secs(seconds));
+    let max_shown = units::show_duration(max);
+    let beyond = std::time::Duration::from_secs(seconds) > max;
+    let expected = format!("down for at most {max_shown}");
+    Some(Test {
+        name: "down-time".to_owned(),
+        file: rules.file.clone(),
+        about: format!("services are down for at most {max_shown}, as the plan reckons"),
+        came_to: format!("down for about {is}"),
+        differences: beyond.then(|| differs(expected, format!("about {is}"))).into_iter().collect(),
+        happened: Vec::new(),
+        findings: Vec::new(),
+        millis: millis(began),
+    })
+}
+
+fn held(explored: Explored, rules: &Rules, began: Instant) -> Test {
+    let off: Vec<&str> = rules.off.keys().map(|rule| rule.as_str()).collect();
+    let off = if off.is_empty() { String::new() } else { format!("; off: {}", off.join(", ")) };
+    let found = match explored.findings.len() {
+        0 => "every rule holds".to_owned(),
+        1 => "1 finding".to_owned(),
+        n => format!("{n} findings"),
+    };
+    Test {
+        name: "rules".to_owned(),
+        file: rules.file.clone(),
+        about: "what holds on every path through the script".to_owned(),
+        came_to: format!("{found}{off}"),
+        differences: Vec::new(),
+        happened: Vec::new(),
+        findings: explored.findings,
+        millis: millis(began),
+    }
+}
