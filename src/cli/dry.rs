@@ -10,7 +10,7 @@ use crate::{
     site::Site,
 };
 use anyhow::Context;
-use std::{collections::BTreeMap, future::Future, path::PathBuf};
+use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::OnceLock};
 
 /// Of one step, in a simulated world.
 const MOST_CALLS: u32 = 10_000;
@@ -79,6 +79,7 @@ impl Dry {
             limits,
             real: site.as_ref().map(|site| site.lend(&package)).transpose()?.map(Into::into),
             measured: journal,
+            planned: OnceLock::new(),
             package,
         })
     }

@@ -21,7 +21,7 @@ use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,9 @@ pub struct Stage {
     pub real: Option<Sight>,
     /// The journal that knows how long steps took on this site.
     pub measured: Option<PathBuf>,
+    /// What the script plans before anything is done, and the calls that it makes for it. Found out once: where none of these
+    /// calls fails, it plans the same.
+    pub planned: OnceLock<(Plans, Vec<Call>)>,
 }
 
 /// A call that does not go well: which of all, counted from 0, and how it fails.
@@ -190,7 +193,15 @@ impl Stage {
             Some(real) => invent::over(real, &world),
             None => invent::invent(&self.package, &world),
         };
-        let course = Arc::new(Course::new(failing.into()));
+        let failing = failing.into();
+        // The call that fails first: none, or one whose number is known.
+        let first = match &failing {
+            Failing::Numbered(path) => Some(path.first().map(|deviation| deviation.call)),
+            Failing::Calls(_) => None,
+        };
+        let known = self.planned.get().filter(|(_, calls)| at == MORNING && first.flatten() >= Some(calls.len()));
+        let calls = Mutex::new(known.map(|(_, calls)| calls.clone()).unwrap_or_default());
+        let course = Arc::new(Course { failing, calls });
         let setup = Setup {
             header: self.header.clone(),
             facts: self.facts.clone(),
@@ -202,11 +213,29 @@ impl Stage {
             events: Events::default(),
             cancel: CancellationToken::new(),
         };
-        let simulation =
-            Simulation { clock: world.clock.clone(), fate: course.clone(), measured: self.measured.clone() };
+        let simulation = Simulation {
+            clock: world.clock.clone(),
+            fate: course.clone(),
+            measured: self.measured.clone(),
+            plans: known.map_or(0, |_| PHASES.len() as u32),
+        };
         let run = Run::simulate(setup, simulation);
         let services_before = left(run.resources()).await.1;
-        let (plans, outcome) = life_cycle(&run).await;
+        let planned = match known {
+            Some((plans, _)) => Ok(plans.clone()),
+            None => run.plans(&PHASES).await,
+        };
+        if let Ok(plans) = &planned
+            && at == MORNING
+            && first == Some(None)
+        {
+            // Whoever was first has found the same.
+            let _ = self.planned.set((plans.clone(), course.calls().clone()));
+        }
+        let (plans, outcome) = match planned {
+            Ok(plans) => (plans.clone(), upgrade(&run, &plans).await),
+            Err(halt) => (Plans::default(), run.before_anything(halt)),
+        };
         let (fenced, services) = left(run.resources()).await;
         let outcome = run.finish(outcome).await.0;
         let (different, disturbed) = {
@@ -221,18 +250,13 @@ impl Stage {
     }
 }
 
-async fn life_cycle(run: &Run) -> (Plans, Outcome) {
-    let phases = [Phase::Prepare, Phase::Upgrade, Phase::Verify, Phase::Rollback];
-    let plans = match run.plans(&phases).await {
-        Ok(plans) => plans,
-        Err(halt) => return (Plans::default(), run.before_anything(halt)),
-    };
-    if let Some(risk) = plans.risks.iter().find(|risk| risk.severity == "blocker") {
-        let refused = Outcome::Refused(format!("a risk is too high: {} {}", risk.severity, risk.subject));
-        return (plans, refused);
+const PHASES: [Phase; 4] = [Phase::Prepare, Phase::Upgrade, Phase::Verify, Phase::Rollback];
+
+async fn upgrade(run: &Run, plans: &Plans) -> Outcome {
+    match plans.risks.iter().find(|risk| risk.severity == "blocker") {
+        Some(risk) => Outcome::Refused(format!("a risk is too high: {} {}", risk.severity, risk.subject)),
+        None => run.upgrade(plans).await,
     }
-    let outcome = run.upgrade(&plans).await;
-    (plans, outcome)
 }
 
 /// What a run leaves shut or down.
@@ -266,9 +290,6 @@ struct Course {
 }
 
 impl Course {
-    fn new(failing: Failing) -> Self {
-        Self { failing, calls: Mutex::default() }
-    }
     fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -64,6 +64,8 @@ pub struct Simulation {
     pub fate: Arc<dyn Fate>,
     /// The journal that knows how long steps took on this site.
     pub measured: Option<PathBuf>,
+    /// Plans that the script was asked for already, in an equal world.
+    pub plans: u32,
 }
 
 /// One run, from its first entry to its last.
@@ -155,9 +157,9 @@ impl Run {
         simulation: Option<Simulation>,
     ) -> Self {
         let Hold { mut resources, locks, shut } = setup.hold;
-        let (clock, fate, measured) = match simulation {
-            Some(Simulation { clock, fate, measured }) => (clock, Some(fate), measured),
-            None => (Clock::Real, None, Some(journal.path().to_owned())),
+        let (clock, fate, measured, plans) = match simulation {
+            Some(Simulation { clock, fate, measured, plans }) => (clock, Some(fate), measured, plans),
+            None => (Clock::Real, None, Some(journal.path().to_owned()), 0),
         };
         let memory = Arc::new(Mutex::new(setup.memory));
         let observer = Observer { facts: setup.facts, memory: memory.clone(), approver: setup.approver };
@@ -175,7 +177,7 @@ impl Run {
             limits: setup.limits,
             events: setup.events,
             cancel: setup.cancel,
-            plans: AtomicU32::new(0),
+            plans: AtomicU32::new(plans),
             written: Mutex::default(),
             before,
             hosts: Mutex::default(),
