@@ -160,6 +160,7 @@ impl Lead {
             seed: RandomState::new().build_hasher().finish(),
             backout: env!("CARGO_PKG_VERSION").to_owned(),
             restore_point: point.map_or(0, |p| p.run),
+            approved: self.approved.clone(),
             ..Header::default()
         }
     }

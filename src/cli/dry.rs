@@ -57,7 +57,10 @@ impl Dry {
             settings,
             payloads: package.payloads.clone(),
         };
+        let real = site.as_ref().map(|site| site.lend(&package)).transpose()?;
+        let sections = site.as_ref().zip(real.as_ref()).map(|(site, real)| site.sections_of(&package, real));
         let header = Header {
+            sections: sections.unwrap_or_default(),
             command: "plan".to_owned(),
             package: facts.package.clone(),
             version: facts.version.clone(),
@@ -77,7 +80,7 @@ impl Dry {
             facts,
             header,
             limits,
-            real: site.as_ref().map(|site| site.lend(&package)).transpose()?.map(Into::into),
+            real: real.map(Into::into),
             measured: journal,
             planned: OnceLock::new(),
             package,

@@ -2,7 +2,7 @@
 use super::{Exit, Global, Refused, ending, past, progress::Display, state, ui};
 use crate::{
     gate::Events,
-    journal::{self, Reader, RunId, RunSummary},
+    journal::{self, Approved, Reader, RunId, RunSummary},
     package::Package,
     report::text,
     resource::{ResourceId, Resources, run::Memory},
@@ -40,6 +40,8 @@ pub struct Lead {
     pub site: Site,
     /// What somebody says of operations that nobody else can tell, by the numbers of the entries with which they began.
     pub decisions: BTreeMap<i64, bool>,
+    /// The plan to which a run is bound.
+    pub approved: Option<Box<Approved>>,
     pub(super) events: Events,
     pub(super) cancel: CancellationToken,
     pub(super) display: Display,
@@ -60,7 +62,8 @@ where
         let events = Events::default();
         let display = Display::start(&events, global.verbose);
         let decisions = BTreeMap::new();
-        command(Lead { global: global.clone(), common, site, decisions, events, cancel, display }).await
+        let global = global.clone();
+        command(Lead { global, common, site, decisions, approved: None, events, cancel, display }).await
     });
     // A question that nobody will answer any more still waits for its line.
     runtime.shutdown_background();

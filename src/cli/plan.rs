@@ -1,13 +1,21 @@
 use super::{
-    Exit, Global,
+    Exit, Global, Refused,
     dry::{self, Dry},
-    ui,
+    state, ui,
 };
 use crate::{
-    dry::{Plan, Step, plan},
+    diagnostic::shown,
+    dry::{
+        Plan, Stage, Step, plan,
+        saved::{self, Bound, Saved},
+    },
     report::text,
 };
-use std::fmt::Write;
+use anyhow::Context;
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
 /// Show what an upgrade would do, and what would take it back; touches nothing
 ///
@@ -18,17 +26,58 @@ use std::fmt::Write;
 pub struct Args {
     #[command(flatten)]
     dry: Dry,
+    /// Keep the plan in a file, for approval and `backout upgrade --plan`
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
 }
 
 impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
+        if let Some(file) = &self.save {
+            self.refuse_to_save(file)?;
+        }
         let stage = self.dry.stage(global)?;
-        let plan = dry::wait(plan(&stage))?;
+        let (plan, bound) = dry::wait(async { (plan(&stage).await, bound(&stage).await) })?;
         match global.json {
             true => ui::json(&plan)?,
             false => ui::result(&text(&plan)),
         }
-        Ok(if plan.findings.is_empty() { Exit::Done } else { Exit::Findings })
+        let exit = if plan.findings.is_empty() { Exit::Done } else { Exit::Findings };
+        if let Some(file) = &self.save {
+            let text = Saved::new(bound, plan).text()?;
+            let name = shown(&file.display().to_string());
+            state::write_whole(file, &text).with_context(|| format!("write the plan to {name}"))?;
+            ui::say(&format!("the plan is saved as {name}"));
+        }
+        Ok(exit)
+    }
+
+    fn refuse_to_save(&self, file: &Path) -> anyhow::Result<()> {
+        let message = match (self.dry.offline, &self.dry.from) {
+            (true, _) => "a plan in an invented world cannot be saved: there is nothing that it could be bound to",
+            (_, Some(_)) => "a plan from a version that is only supposed cannot be saved",
+            _ if file.symlink_metadata().is_ok_and(|about| !about.is_file()) => {
+                let message = format!("{} is there, and is no file", shown(&file.display().to_string()));
+                return Err(Refused::new(message).hint("name another file with `--save`").into());
+            }
+            _ => return Ok(()),
+        };
+        Err(Refused::new(message).hint("make it on the site that is to be upgraded, or leave `--save` out").into())
+    }
+}
+
+async fn bound(stage: &Stage) -> Bound {
+    Bound {
+        package: stage.facts.package.clone(),
+        version: stage.facts.version.clone(),
+        digest: stage.package.digest.clone(),
+        from_version: stage.facts.from_version.clone(),
+        settings: stage.facts.settings.clone(),
+        sections: stage.header.sections.clone(),
+        services: match &stage.real {
+            Some(real) => saved::services(real.service.values().map(|seen| (&seen.id, &*seen.observer))).await,
+            None => Default::default(),
+        },
     }
 }
 

@@ -4,6 +4,7 @@ mod explore;
 mod invent;
 mod plan;
 mod rules;
+pub mod saved;
 mod scenario;
 mod stage;
 

@@ -9,10 +9,10 @@ use crate::{
     resource::{FailureKind, world::Change},
     run::life_cycle::Outcome,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub package: String,
     pub version: String,
@@ -34,7 +34,7 @@ pub struct Plan {
     pub findings: Vec<Finding>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     pub phase: String,
     /// It runs after a rollback.
@@ -49,7 +49,7 @@ pub struct Step {
     pub operations: Vec<Operation>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     pub operation: String,
     pub label: String,
@@ -60,14 +60,14 @@ pub struct Operation {
     pub effects: Vec<Effect>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
     /// `database orders`
     pub resource: String,
     pub text: String,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Down {
     pub from: String,
     pub to: String,

@@ -6,11 +6,11 @@ use crate::{
     resource::{ResourceId, Resources, service::Status},
     run::life_cycle::Outcome,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 macro_rules! rules { ($($name:ident = $word:literal: $about:literal,)*) => {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
     #[serde(rename_all = "kebab-case")]
     pub enum Rule { $(#[doc = $about] $name,)* }
     impl Rule {
@@ -37,7 +37,7 @@ rules! {
     UnusedRight = "unused-right": "a right is asked for and used on no path",
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub rule: Rule,
     /// One line: what is wrong, and where.

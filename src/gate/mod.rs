@@ -1,5 +1,6 @@
 //! The one function through which every operation passes: the only place that knows about grants, journals and deadlines.
 mod again;
+mod allowance;
 mod carry;
 pub mod class;
 mod event;
@@ -10,6 +11,7 @@ mod past;
 mod quota;
 
 pub use again::Divergence;
+pub use allowance::Allowance;
 pub use event::{Event, Events, Work};
 pub use fate::{Considered, Fate};
 pub use operation::{Half, Observer, Operation, Reconciled};
@@ -17,7 +19,7 @@ pub use past::{Asked, Past, Told};
 pub use quota::{LogMeter, Quota, Written};
 
 use crate::{
-    journal::{Entry, Journal, Place, Request, RunId},
+    journal::{Entry, Journal, Level, Place, Request, RunId},
     resource::{Clock, Failure, FailureKind, Lend, Lent, Resources},
 };
 use class::Class;
@@ -45,6 +47,9 @@ pub enum Stop {
     Journal(String),
     #[error("{0}")]
     Diverged(Box<Divergence>),
+    /// It has not been done.
+    #[error("deviated: the script asks for {operation} `{label}`, which the plan that was approved does not contain")]
+    Deviated { operation: &'static str, label: String },
     /// The script did all that is recorded; how it went on, or would have, nobody knows.
     #[error("the journal ends here")]
     PastEnds,
@@ -76,6 +81,8 @@ pub struct Gate {
     pub clock: Clock,
     /// Of a simulated world.
     pub fate: Option<Arc<dyn Fate>>,
+    /// Of a run that is bound to a plan.
+    pub allowance: Option<Allowance>,
     calls: AtomicU32,
     log: Arc<AtomicU64>,
     pub written: Written,
@@ -113,6 +120,7 @@ impl Gate {
             until: None,
             clock: Clock::Real,
             fate: None,
+            allowance: None,
             calls: AtomicU32::new(0),
             log: Arc::default(),
             written: Written::default(),
@@ -185,6 +193,7 @@ impl Gate {
             return Err(Stop::Cancelled.into());
         }
         let sequence = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        let deviates = self.deviates(&operation);
         if let Some(told) = self.told(sequence)? {
             return self.again(resources, operation, told).await;
         }
@@ -193,6 +202,9 @@ impl Gate {
         }
         let Mode::Live(journal) = &self.mode else { return Err(self.beyond(&operation, sequence).into()) };
         self.in_time()?;
+        if deviates {
+            self.deviate(&operation)?;
+        }
         let lend = self.authorise::<O>(resources, &operation, sequence)?;
         let size = json_size(&operation);
         if size > MAX_REQUEST {
@@ -217,6 +229,21 @@ impl Gate {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What was done before an interruption counts too. A call on the run itself stands in no plan.
+    fn deviates<O: Operation>(&self, operation: &O) -> bool {
+        let allowance = self.allowance.as_ref().filter(|_| O::RIGHT.is_some());
+        allowance.is_some_and(|a| !a.takes(&self.place, O::NAME, operation.label(), O::Class::CHANGES))
+    }
+
+    fn deviate<O: Operation>(&self, operation: &O) -> Result<(), Stop> {
+        let stop = Stop::Deviated { operation: O::NAME, label: denied_label(operation) };
+        if self.allowance.as_ref().is_some_and(|allowance| allowance.blocks) {
+            return Err(stop);
+        }
+        self.note(0, Entry::Said { level: Level::Warn, text: format!("{}: {stop}", self.place.title()) });
+        Ok(())
     }
 
     /// Whether a resource that is not granted exists is not told.

@@ -228,7 +228,33 @@ pub struct Header {
     /// the step that a rollback begins with, those before it being taken as done; empty: the first
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first_step: String,
+    /// what people have approved; without it nobody has bound the run to a plan
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Box<Approved>>,
     pub limits: Box<Limits>,
+}
+
+/// A plan that was approved: what a run may ask of resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    pub steps: Vec<ApprovedStep>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovedStep {
+    pub phase: String,
+    pub rolled_back: bool,
+    pub name: String,
+    pub after: Vec<String>,
+    pub operations: Vec<ApprovedOperation>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovedOperation {
+    /// `backup.take`
+    pub operation: String,
+    /// the package's word for the resource
+    pub label: String,
 }
 
 /// What each attempt of a step may use. With it, the journal, the component and the payload are enough to run it again.

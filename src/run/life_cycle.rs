@@ -11,7 +11,7 @@ use crate::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use std::{collections::BTreeMap, marker::PhantomData};
+use std::{collections::BTreeMap, marker::PhantomData, sync::atomic::Ordering};
 
 /// The plans of a run, as people see them before it starts.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -108,12 +108,18 @@ impl Run {
         let because = match upgraded {
             Ok(()) => return Outcome::Upgraded,
             Err(halt @ Halt::Stopped { .. }) => return self.before_anything(halt),
+            // There is nothing to take back yet.
+            Err(halt) if self.deviated() && self.memory().disturbances == 0 => return self.before_anything(halt),
             Err(halt) => halt.to_string(),
         };
         if let Err(error) = self.turn_back(&because).await {
             return Outcome::Stopped(error.to_string());
         }
         self.take_back(because).await
+    }
+
+    fn deviated(&self) -> bool {
+        self.0.deviated.load(Ordering::Relaxed)
     }
 
     async fn take_back(&self, because: String) -> Outcome {

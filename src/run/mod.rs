@@ -17,7 +17,7 @@ pub use locks::{Error as LockError, Locks};
 pub use phase::{Halt, Phase};
 
 use crate::{
-    gate::{Event, Events, Fate, Gate, Written},
+    gate::{Allowance, Event, Events, Fate, Gate, Written},
     journal::{self, Ending, Entry, Header, Journal, Level, Place, Reader, Resumption, RunId},
     resource::{
         Access, Clock, Lend, ResourceId, Resources, Rights,
@@ -29,7 +29,10 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32},
+    },
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -97,6 +100,8 @@ struct Inner {
     fate: Option<Arc<dyn Fate>>,
     /// The journal that knows how long steps took.
     measured: Option<PathBuf>,
+    /// A step asked for what the approved plan does not contain.
+    deviated: AtomicBool,
     _locks: Locks,
 }
 
@@ -185,6 +190,7 @@ impl Run {
             clock,
             fate,
             measured,
+            deviated: AtomicBool::new(false),
             _locks: locks,
         }))
     }
@@ -233,6 +239,7 @@ impl Run {
         if let Some(past) = past {
             gate = gate.going_on(Arc::new(past));
         }
+        gate.allowance = self.0.header.approved.as_ref().map(|approved| Allowance::of(approved, &gate.place));
         gate.quota = self.0.limits.quota;
         let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
         gate.written = written.entry((gate.place.phase.clone(), gate.place.rolled_back)).or_default().beside();

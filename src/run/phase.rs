@@ -9,6 +9,7 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
@@ -92,7 +93,7 @@ impl Run {
     /// The steps of a phase, with estimates from earlier runs on this site where there are any.
     pub async fn plan(&self, phase: Phase, rolled_back: bool) -> Result<Vec<journal::Step>, Halt> {
         let place = loop {
-            let attempt = self.0.plans.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            let attempt = self.0.plans.fetch_add(1, Ordering::Relaxed) + 1;
             let place = Place::new(phase.as_str(), rolled_back, "", attempt);
             if self.before().is_none_or(|before| !before.is_spent(&place)) {
                 break place;
@@ -207,7 +208,8 @@ impl Run {
             };
             let began = Instant::now();
             let answer = self.script()?.run(self.work_at(&place, started)?, phase.wit(), &step.name).await;
-            let limit = matches!(answer, Err(Ended::Limit(_)));
+            // Whoever runs it again without the plan comes past this point.
+            let limit = matches!(answer, Err(Ended::Limit(_) | Ended::Deviated(_)));
             let result = self.answered(&place, answer);
             let written = match &result {
                 Ok(()) => Ok(()),
@@ -261,6 +263,10 @@ impl Run {
                 Err(Halt::Stopped { step: place.title(), stop: Stop::Diverged(divergence) })
             }
             Err(Ended::Stopped(stop)) => Err(Halt::Stopped { step: place.title(), stop }),
+            Err(ended @ Ended::Deviated(_)) => {
+                self.0.deviated.store(true, Ordering::Relaxed);
+                Err(self.failed(place, Failure::failed(ended.to_string())))
+            }
             Err(ended) => Err(self.failed(place, Failure::failed(ended.to_string()))),
         }
     }

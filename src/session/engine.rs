@@ -236,6 +236,7 @@ fn ended(error: &wasmtime::Error, limits: &Limits, last_words: Option<String>) -
             return Ended::Diverged { divergence, frames: frames().unwrap_or_default() };
         }
         Some(Stop::Limit { what, limit }) => return Ended::Limit(format!("more than {limit} {what}")),
+        Some(stop @ Stop::Deviated { .. }) => return Ended::Deviated(stop.to_string()),
         Some(stop) => return Ended::Stopped(stop),
         None => {}
     }

@@ -24,6 +24,9 @@ pub enum Ended {
     /// It does not do what it did before.
     #[error("the script does not do what it did before: {divergence}{}", at(.frames))]
     Diverged { divergence: Box<crate::gate::Divergence>, frames: Vec<String> },
+    /// It asked for what it may not do; that was not done.
+    #[error("{0}")]
+    Deviated(String),
     #[error(transparent)]
     Stopped(#[from] crate::gate::Stop),
 }

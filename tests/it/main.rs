@@ -40,6 +40,7 @@ mod report;
 mod restore_point;
 mod resume;
 mod retention;
+mod saved;
 mod scenario;
 mod service;
 mod site;
