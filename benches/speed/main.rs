@@ -44,6 +44,8 @@ fn main() {
             "change" => calls::change(),
             "at-once" => calls::at_once(),
             "inspect" | "check" => processes::command(row.name),
+            "plan" => processes::dry(&["plan"]),
+            "explore" => processes::dry(&["explore", "--paths", "1000"]),
             "exchange" => databases::exchange(),
             "refresh" => databases::refresh(),
             "replay" => again::replay(),

@@ -28,8 +28,26 @@ pub fn command(name: &str) -> Pairs {
     let host = host(&folder.path().join("host"));
     let mut command = Command::new(BACKOUT);
     command.arg("--site").arg(host.path("backout.toml")).arg(name).arg(host.path(PACKAGE));
+    timed(command, 40)
+}
+
+/// A dry run without a site, of the demo's package.
+pub fn dry(arguments: &[&str]) -> Pairs {
+    let folder = crate::fixture::folder();
+    let host = host(&folder.path().join("host"));
+    let cache = folder.path().join("cache");
+    let command = || {
+        let mut command = Command::new(BACKOUT);
+        command.args(arguments).arg("--offline").arg("--cache").arg(&cache).arg(host.path(PACKAGE));
+        command
+    };
+    assert!(command().stdout(Stdio::null()).status().unwrap().success());
+    timed(command(), if arguments.len() > 1 { 5 } else { 40 })
+}
+
+fn timed(mut command: Command, samples: usize) -> Pairs {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Pairs::alone(40, || {
+    Pairs::alone(samples, || {
         let began = Instant::now();
         let status = command.status().unwrap();
         let spent = began.elapsed().as_secs_f64();
