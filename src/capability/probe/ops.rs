@@ -122,8 +122,10 @@ impl Operation for Until {
                     let evaluation = judge(&condition, &response);
                     let (said, readings) = (came_back(&evaluation, &response), Reading::of(&evaluation));
                     if Ruling::from(evaluation.outcome()) == Ruling::Passed {
-                        let said =
-                            format!("{said}, after {:.1} s", (call.since_earlier().max(call.clock.now() - began)).as_secs_f64());
+                        let said = format!(
+                            "{said}, after {:.1} s",
+                            (call.since_earlier().max(call.clock.now() - began)).as_secs_f64()
+                        );
                         return Ok(verdict(Ruling::Passed, said, readings));
                     }
                     (said, readings)

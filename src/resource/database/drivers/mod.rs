@@ -1,6 +1,6 @@
 //! A file, or a folder, per database system.
-mod sqlite;
 pub mod simulated;
+mod sqlite;
 
 use super::{Database, Driver, Section};
 use crate::resource::Access;

@@ -18,13 +18,7 @@ impl Observe for Simulated {
     async fn get(&self, path: &str, call: &CallCtx) -> Result<Response, Failure> {
         match &self.real {
             Some(real) if self.world.changes().is_empty() => real.get(path, call).await,
-            _ => Ok(Response {
-                status: 200,
-                headers: BTreeMap::new(),
-                body: String::new(),
-                cut: false,
-                millis: 1.0,
-            }),
+            _ => Ok(Response { status: 200, headers: BTreeMap::new(), body: String::new(), cut: false, millis: 1.0 }),
         }
     }
     /// A plan puts no load on anything.

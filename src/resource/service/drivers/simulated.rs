@@ -14,12 +14,7 @@ pub struct Simulated {
     status: Mutex<Option<Status>>,
 }
 
-pub fn simulate(
-    id: &ResourceId,
-    uses: &[ResourceId],
-    real: Option<Arc<Observer>>,
-    world: &World,
-) -> Access<Service> {
+pub fn simulate(id: &ResourceId, uses: &[ResourceId], real: Option<Arc<Observer>>, world: &World) -> Access<Service> {
     let (id, uses, world, status) = (id.clone(), uses.to_vec(), world.clone(), Mutex::new(None));
     let driver = Arc::new(Simulated { id, uses, world, real, status });
     Access { observer: driver.clone(), mutator: driver }
