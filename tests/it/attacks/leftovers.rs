@@ -43,9 +43,11 @@ files! {
     journal_of_a_newer_backout: "version of the journal", 1,
         "error: journal state/journal.db was written by a newer Backout (format 2, this one reads 1): install that version", in ROLLBACK,
         "Is a journal of a Backout to come." => |host| sql(host, "PRAGMA user_version = 2");
-    journal_with_another_entry: "entries are read strictly", 1, "error: journal entry 2 cannot be read: …", in ROLLBACK,
+    journal_with_another_entry: "the journal's hash chain", 3,
+        "error: the journal is not what was written, so nobody knows what was done: entry 2 (run 1, assess): its hash does not fit: …", in ROLLBACK,
         "Has an entry that nobody wrote." => |host| sql(host, "UPDATE entry SET body = '{\"entry\":\"sung\"}' WHERE id = 2");
-    journal_cut_short: "SQLite's own checks", 1, "error: journal state/journal.db: database disk image is malformed", in ROLLBACK,
+    journal_cut_short: "SQLite's own checks", 3,
+        "error: the journal is not what was written, so nobody knows what was done: journal state/journal.db: database disk image is malformed", in ROLLBACK,
         "Has lost its second half." => |host| {
             let journal = fs::read(host.at("state/journal.db")).unwrap();
             host.write("state/journal.db", &journal[..journal.len() / 2 / 4096 * 4096]);
