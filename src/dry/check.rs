@@ -176,7 +176,7 @@ fn differences(scenario: &Scenario, told: &Told) -> Vec<Difference> {
         found.extend(not_as_before(told));
     }
     for (label, expected) in &expect.services {
-        let status = told.services.iter().find(|(id, _)| id.name == *label).map_or("unknown", |(_, s)| word(*s));
+        let status = told.services.iter().find(|(id, _)| id.name == *label).map_or("unknown", |(_, s)| s.as_str());
         if status != *expected {
             found.push(differs(format!("service {label} {expected}"), status));
         }
@@ -202,20 +202,11 @@ fn not_as_before(told: &Told) -> Vec<Difference> {
     for (id, before) in &told.services_before {
         let now = told.services.get(id).copied();
         if now != Some(*before) {
-            let is = now.map_or("unknown", word);
-            found.push(differs(format!("service {} as before: {}", id.name, word(*before)), is));
+            let is = now.map_or("unknown", Status::as_str);
+            found.push(differs(format!("service {} as before: {}", id.name, before.as_str()), is));
         }
     }
     found
-}
-
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Running => "running",
-        Status::Stopped => "stopped",
-        Status::Failed => "failed",
-        Status::Starting => "starting",
-    }
 }
 
 /// Every step that was planned.

@@ -66,6 +66,17 @@ pub enum Status {
     Starting,
 }
 
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Starting => "starting",
+        }
+    }
+}
+
 /// A place in a log that survives its rotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {

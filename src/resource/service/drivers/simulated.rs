@@ -29,7 +29,7 @@ impl Simulated {
         let before = self.status().await?;
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
         if before != status {
-            self.world.says(&call.key, &self.id, format!("{} → {}", word(before), word(status)));
+            self.world.says(&call.key, &self.id, format!("{} → {}", before.as_str(), status.as_str()));
         }
         Ok(())
     }
@@ -39,15 +39,6 @@ impl Simulated {
         if call.key.contains("/upgrade/") {
             self.uses.iter().for_each(|id| self.world.touch(id, &call.key));
         }
-    }
-}
-
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Running => "running",
-        Status::Stopped => "stopped",
-        Status::Failed => "failed",
-        Status::Starting => "starting",
     }
 }
 
