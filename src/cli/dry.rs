@@ -1,14 +1,6 @@
 //! What `plan` and `explore` have in common: from a package, and a site if there is one, to a stage that touches nothing.
 use super::{Global, Refused, begin};
-use crate::{
-    dry::{Finding, Stage},
-    journal::Header,
-    package::Package,
-    report::text,
-    resource::run::Facts,
-    session::Limits,
-    site::Site,
-};
+use crate::{dry::Stage, journal::Header, package::Package, resource::run::Facts, session::Limits, site::Site};
 use anyhow::Context;
 use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::OnceLock};
 
@@ -119,11 +111,4 @@ fn defaults(package: &Package) -> anyhow::Result<BTreeMap<String, String>> {
 pub fn wait<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     Ok(runtime.block_on(future))
-}
-
-/// A line for what is wrong, one for what can be done.
-pub fn finding(finding: &Finding) -> String {
-    let path = finding.path.map(|path| format!("   (backout explore --path {path})")).unwrap_or_default();
-    let (text, hint) = (text::line(&finding.text, 400), text::line(&finding.hint, 400));
-    format!("✗ {:<20}  {text}{path}\n  {:<20}  {hint}\n", finding.rule.as_str(), "")
 }

@@ -4,11 +4,11 @@ use super::{
     ui,
 };
 use crate::{
-    dry::{Bounds, Explored, Path, Told, explore, path},
-    report::text,
+    dry::{Bounds, Path, explore, path},
+    report,
 };
 use serde::Serialize;
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 /// Try every way that a script can go, and find those from which it does not come back
 ///
@@ -48,14 +48,14 @@ impl Args {
                     told: &told.calls,
                     outcome: told.outcome.ending(),
                 })?,
-                false => ui::result(&shown(number, &told)),
+                false => ui::result(&report::explored::path(number, &told)),
             }
             return Ok(Exit::Done);
         }
         let explored = dry::wait(explore(&stage, bounds))?;
         match global.json {
             true => ui::json(&explored)?,
-            false => ui::result(&summary(&explored)),
+            false => ui::result(&report::explored::text(&explored)),
         }
         Ok(if explored.findings.is_empty() { Exit::Done } else { Exit::Findings })
     }
@@ -67,68 +67,4 @@ struct View<'v> {
     failing: &'v Path,
     told: &'v [crate::dry::Call],
     outcome: crate::journal::Ending,
-}
-
-fn summary(explored: &Explored) -> String {
-    let mut out = String::new();
-    explored.findings.iter().for_each(|finding| out.push_str(&dry::finding(finding)));
-    if !explored.findings.is_empty() {
-        out.push('\n');
-    }
-    let ends: Vec<String> = explored.outcomes.iter().map(|(end, count)| format!("{count} {end}")).collect();
-    // Writing into a string cannot fail.
-    let _ = writeln!(
-        out,
-        "{}: {}; {} of {} steps ran",
-        text::counted(explored.paths as u64, "path", "paths"),
-        ends.join(", "),
-        explored.reached,
-        explored.planned
-    );
-    if explored.left_out > 0 {
-        let _ = writeln!(
-            out,
-            "left out: {} that were known of, and what follows from them (--paths, --seconds)",
-            explored.left_out
-        );
-    }
-    let _ = match explored.findings.len() {
-        0 => writeln!(out, "nothing speaks against it"),
-        n => writeln!(out, "{}", text::counted(n as u64, "finding", "findings")),
-    };
-    out
-}
-
-/// Call by call, with what fails.
-fn shown(number: usize, told: &Told) -> String {
-    let mut out = format!("path {number}\n");
-    let mut step = String::new();
-    for call in &told.calls {
-        let here = format!(
-            "{}{}",
-            call.step,
-            if call.attempt > 1 { format!(", attempt {}", call.attempt) } else { String::new() }
-        );
-        if here != step {
-            let _ = writeln!(out, "  {here}");
-            step = here;
-        }
-        let how = match (&call.failed, call.assumed) {
-            (Some(kind), _) => format!("✗ {} fails ({})", call.title(), kind.as_str()),
-            (None, true) => format!("? {}", call.title()),
-            (None, false) => format!("✓ {}", call.title()),
-        };
-        let _ = writeln!(out, "    {how}");
-        for change in told.changes.iter().filter(|change| change.call == call.key()) {
-            let resource = format!("{} {}", change.resource.kind, change.resource.name);
-            let _ = writeln!(out, "        {resource}: {}", text::line(&change.text, 200));
-        }
-    }
-    let ending = told.outcome.ending();
-    let why = if ending.message.is_empty() { String::new() } else { format!(": {}", text::line(&ending.message, 400)) };
-    let _ = writeln!(out, "  ends {}{why}", ending.outcome);
-    for id in told.different.keys() {
-        let _ = writeln!(out, "  {} {} is not as it was", id.kind, id.name);
-    }
-    out
 }

@@ -6,9 +6,9 @@ use anyhow::Context;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::{
     collections::BTreeSet,
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, Permissions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -175,10 +175,19 @@ pub fn keep_report(report: &report::Report, folder: &Path) -> anyhow::Result<()>
     Ok(())
 }
 
-/// At no moment does a part of it stand in its place.
+/// At no moment does a part of it stand in its place. Nobody but its owner reads it.
 pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    write(path, text, 0o600)
+}
+
+/// As `write_whole`, for whoever the user lets read new files.
+pub fn write_for_all(path: &Path, text: &str) -> io::Result<()> {
+    write(path, text, 0o666)
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;

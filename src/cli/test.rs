@@ -1,13 +1,21 @@
 use super::{
     Exit, Global,
     dry::{self, Dry},
-    ui,
+    state, ui,
 };
 use crate::{
-    dry::{Bounds, Test, Tested, Tests, check},
-    report::text,
+    diagnostic::shown,
+    dry::{Bounds, Tested, Tests, check},
+    report::{
+        self,
+        junit::{Suite, junit},
+    },
 };
-use std::{fmt::Write, path::PathBuf, time::Duration};
+use anyhow::Context;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Play the package's own tests and the built-in rules, in a simulated world
 ///
@@ -28,66 +36,44 @@ pub struct Args {
     /// Seconds to take at the most for the rules
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     seconds: u64,
+    /// Write the tests as JUnit XML too, also when some do not hold
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
 }
 
 impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
-        let mut stage = Dry { package: self.package, offline: true, from: None, cache: self.cache }.stage(global)?;
-        let tests = Tests::of(&stage.package)?;
-        let bounds = Bounds { paths: self.paths, time: Duration::from_secs(self.seconds), ..Bounds::default() };
-        let tested = dry::wait(check(&mut stage, &tests, bounds))?;
+        let tested = self.tested(global);
+        // Who reads the file must not take what an earlier run has left for this one.
+        let written = self.junit.as_ref().map_or(Ok(()), |file| self.write(file, tested.as_ref()));
+        if let (Err(_), Err(unwritten)) = (&tested, &written) {
+            ui::warn(unwritten, None);
+        }
+        let tested = tested?;
         match global.json {
             true => ui::json(&tested)?,
-            false => ui::result(&summary(&tested)),
+            false => ui::result(&report::tested::text(&tested)),
         }
+        written?;
         Ok(if tested.failed == 0 { Exit::Done } else { Exit::Findings })
     }
-}
 
-fn summary(tested: &Tested) -> String {
-    let mut out = String::new();
-    let widest = tested.tests.iter().map(|test| test.name.chars().count()).max().unwrap_or_default();
-    tested.tests.iter().for_each(|test| one(&mut out, test, widest));
-    // Writing into a string cannot fail.
-    if tested.left_out > 0 {
-        let _ = writeln!(
-            out,
-            "left out: {} that were known of, and what follows from them (--paths, --seconds)",
-            text::counted(tested.left_out as u64, "path", "paths")
-        );
+    fn tested(&self, global: &Global) -> anyhow::Result<Tested> {
+        let (package, cache) = (self.package.clone(), self.cache.clone());
+        let mut stage = Dry { package, offline: true, from: None, cache }.stage(global)?;
+        let tests = Tests::of(&stage.package)?;
+        let bounds = Bounds { paths: self.paths, time: Duration::from_secs(self.seconds), ..Bounds::default() };
+        dry::wait(check(&mut stage, &tests, bounds))
     }
-    let time = tested.tests.iter().map(|test| test.millis).sum();
-    let _ = writeln!(
-        out,
-        "{} passed, {} failed · {}, {} in {}",
-        tested.passed,
-        tested.failed,
-        text::counted(tested.tests.len() as u64, "test", "tests"),
-        text::counted(tested.paths as u64, "path", "paths"),
-        took(time)
-    );
-    out
-}
 
-fn one(out: &mut String, test: &Test, widest: usize) {
-    let mark = if test.passed() { "✓" } else { "✗" };
-    let came_to = text::line(&test.came_to, 200);
-    let _ = writeln!(out, "{mark} {:<widest$}  {came_to}   {}", test.name, took(test.millis));
-    let margin = " ".repeat(widest + 4);
-    for difference in &test.differences {
-        let (expected, is) = (text::line(&difference.expected, 200), text::line(&difference.is, 200));
-        let _ = writeln!(out, "{margin}expected {expected}\n{margin}      is {is}");
+    fn write(&self, file: &Path, tested: Result<&Tested, &anyhow::Error>) -> anyhow::Result<()> {
+        let junit = match tested {
+            Ok(tested) => junit(&Suite::Tested(tested)),
+            Err(why) => {
+                junit(&Suite::Refused { package: &self.package.display().to_string(), why: &format!("{why:#}") })
+            }
+        };
+        state::write_for_all(file, &junit?)
+            .with_context(|| format!("write the tests to {}", shown(&file.display().to_string())))
     }
-    for line in &test.happened {
-        let _ = writeln!(out, "{margin}  {}", text::line(line, 400));
-    }
-    for finding in &test.findings {
-        let path = finding.path.map(|path| format!("   (backout explore --offline --path {path})")).unwrap_or_default();
-        let (rule, told) = (finding.rule.as_str(), text::line(&finding.text, 400));
-        let _ = writeln!(out, "{margin}{rule}: {told}{path}\n{margin}  {}", text::line(&finding.hint, 400));
-    }
-}
-
-fn took(millis: u64) -> String {
-    if millis < 1000 { format!("{millis} ms") } else { format!("{:.1} s", Duration::from_millis(millis).as_secs_f64()) }
 }

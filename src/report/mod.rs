@@ -1,16 +1,23 @@
 //! What happened in a run, for people and for machines: pure functions of its journal. Never sees a driver.
 //!
-//! `Report::of` reads entries into facts; Markdown and JSON say the same facts.
+//! `Report::of` reads entries into facts; Markdown and JSON say the same facts. Plans, paths and tests are told likewise, from
+//! what a dry run found.
 mod down;
+mod escape;
+pub mod explored;
 mod facts;
+mod finding;
 mod fold;
 mod half_way;
+pub mod junit;
 mod left;
 mod markdown;
 mod metrics;
 pub mod news;
+pub mod plan;
 mod point;
 mod standing;
+pub mod tested;
 pub mod text;
 
 pub use facts::*;

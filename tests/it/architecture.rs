@@ -143,7 +143,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("condition", &["plain", "diagnostic"]),
     ("journal", &["plain", "crash", "failure"]),
     ("resource", &["plain", "failure", "condition", "journal"]),
-    ("report", &["plain", "condition", "journal", "resource"]),
     ("package", &["diagnostic", "resource"]),
     ("site", &["plain", "diagnostic", "condition", "package", "resource"]),
     ("gate", &["crash", "journal", "resource"]),
@@ -151,6 +150,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("session", &["journal", "resource", "gate", "capability"]),
     ("run", &["failure", "journal", "resource", "gate", "capability", "session"]),
     ("dry", &["diagnostic", "failure", "journal", "package", "resource", "gate", "session", "run"]),
+    ("report", &["plain", "condition", "journal", "resource", "dry"]),
     (
         "cli",
         &[

@@ -33,6 +33,7 @@ mod no_hands;
 mod package;
 mod past;
 mod people;
+mod pipeline;
 mod probe;
 mod progress;
 mod references;

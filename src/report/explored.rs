@@ -1,0 +1,68 @@
+//! All the ways that a script can go, and one of them.
+use super::{finding, text};
+use crate::dry::{Explored, Told};
+use std::fmt::Write;
+
+pub fn text(explored: &Explored) -> String {
+    let mut out = String::new();
+    explored.findings.iter().for_each(|finding| out.push_str(&finding::text(finding)));
+    if !explored.findings.is_empty() {
+        out.push('\n');
+    }
+    let ends: Vec<String> = explored.outcomes.iter().map(|(end, count)| format!("{count} {end}")).collect();
+    // Writing into a string cannot fail.
+    let _ = writeln!(
+        out,
+        "{}: {}; {} of {} steps ran",
+        text::counted(explored.paths as u64, "path", "paths"),
+        ends.join(", "),
+        explored.reached,
+        explored.planned
+    );
+    if explored.left_out > 0 {
+        let _ = writeln!(
+            out,
+            "left out: {} that were known of, and what follows from them (--paths, --seconds)",
+            explored.left_out
+        );
+    }
+    let _ = match explored.findings.len() {
+        0 => writeln!(out, "nothing speaks against it"),
+        n => writeln!(out, "{}", text::counted(n as u64, "finding", "findings")),
+    };
+    out
+}
+
+/// A path call by call, with what fails.
+pub fn path(number: usize, told: &Told) -> String {
+    let mut out = format!("path {number}\n");
+    let mut step = String::new();
+    for call in &told.calls {
+        let here = format!(
+            "{}{}",
+            call.step,
+            if call.attempt > 1 { format!(", attempt {}", call.attempt) } else { String::new() }
+        );
+        if here != step {
+            let _ = writeln!(out, "  {here}");
+            step = here;
+        }
+        let how = match (&call.failed, call.assumed) {
+            (Some(kind), _) => format!("✗ {} fails ({})", call.title(), kind.as_str()),
+            (None, true) => format!("? {}", call.title()),
+            (None, false) => format!("✓ {}", call.title()),
+        };
+        let _ = writeln!(out, "    {how}");
+        for change in told.changes.iter().filter(|change| change.call == call.key()) {
+            let resource = format!("{} {}", change.resource.kind, change.resource.name);
+            let _ = writeln!(out, "        {resource}: {}", text::line(&change.text, 200));
+        }
+    }
+    let ending = told.outcome.ending();
+    let why = if ending.message.is_empty() { String::new() } else { format!(": {}", text::line(&ending.message, 400)) };
+    let _ = writeln!(out, "  ends {}{why}", ending.outcome);
+    for id in told.different.keys() {
+        let _ = writeln!(out, "  {} {} is not as it was", id.kind, id.name);
+    }
+    out
+}
