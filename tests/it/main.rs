@@ -44,6 +44,7 @@ mod retention;
 mod saved;
 mod scenario;
 mod service;
+mod settled;
 mod site;
 mod story;
 mod support;
