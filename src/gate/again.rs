@@ -40,13 +40,23 @@ impl fmt::Display for Divergence {
 impl Gate {
     pub(super) fn told(&self, sequence: u32) -> Result<Option<Told>, Stop> {
         let Some(past) = self.past() else { return Ok(None) };
-        past.take(sequence).map_err(|error| past.unreadable(error))
+        past.take(sequence).map_err(|error| self.unreadable(error))
+    }
+
+    fn unreadable(&self, error: journal::Error) -> Stop {
+        let stop = match self.journal() {
+            Some(journal) => Stop::Unreadable(error.unreadable(journal.path())),
+            None => Stop::Unreadable(error.to_string()),
+        };
+        if let Some(past) = self.past() {
+            past.unreadable(error);
+        }
+        stop
     }
 
     fn of_another_type<O: Operation>(&self, told: &Told, error: &serde_json::Error) -> Stop {
         let reason = format!("the outcome of {}: {error}", O::NAME);
-        let error = journal::Error::Damaged { id: told.number, reason };
-        self.past().map_or(Stop::PastEnds, |past| past.unreadable(error))
+        self.unreadable(journal::Error::Damaged { id: told.number, reason })
     }
 
     fn divergence(&self, sequence: u32, number: i64, expected: String, got: String) -> Box<Divergence> {

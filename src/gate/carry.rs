@@ -192,7 +192,7 @@ impl Gate {
         so_far: &str,
     ) -> Result<Option<Result<O::Output, Failure>>, Error> {
         let begun = doing.journal.begun(self.run, &self.place, doing.sequence);
-        let (number, evidence) = begun.map_err(|error| Stop::Journal(error.to_string()))?;
+        let (number, evidence) = begun.map_err(|error| Stop::Unreadable(error.unreadable(doing.journal.path())))?;
         let deadline = Instant::now() + self.usual_deadline.min(Duration::from_secs(60));
         let call = CallCtx { deadline, ..doing.call.clone() };
         let look = match doing.operation.reconcile(&doing.lend.access.observer, &evidence, &call).await {

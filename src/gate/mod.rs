@@ -45,6 +45,9 @@ pub enum Stop {
     Limit { what: &'static str, limit: u64 },
     #[error("the journal cannot be written: {0}")]
     Journal(String),
+    /// What was done before is not known any more.
+    #[error("{0}")]
+    Unreadable(String),
     #[error("{0}")]
     Diverged(Box<Divergence>),
     /// It has not been done.

@@ -1,5 +1,4 @@
 //! What the journal holds of one place: the answers that a script gets when it runs again.
-use super::Stop;
 use crate::{
     journal::{self, Entries, Entry, Place, Recorded, Request, RunId},
     resource::{Failure, run::Memory},
@@ -79,10 +78,8 @@ impl Past {
     }
 
     /// The script's call ends by it; whoever leads the call finds here what it was.
-    pub(super) fn unreadable(&self, error: journal::Error) -> Stop {
-        let stop = Stop::Journal(error.to_string());
+    pub(super) fn unreadable(&self, error: journal::Error) {
         self.tape().unreadable = Some(error);
-        stop
     }
 
     pub fn take_unreadable(&self) -> Option<journal::Error> {

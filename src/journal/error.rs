@@ -1,6 +1,7 @@
 use super::entry::FORMAT;
 use crate::plain::hidden;
 use rusqlite::ErrorCode;
+use std::path::Path;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -38,6 +39,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// What, where, and what to do, for whoever needs what the journal at this path says and cannot have it.
+    pub fn unreadable(&self, path: &Path) -> String {
+        let path = path.display();
+        let why = match self {
+            Self::Damaged { id, reason } => format!("entry {id} of journal {path} cannot be read: {}", plain(reason)),
+            Self::Sqlite { cause, .. } => format!("journal {path} cannot be read: {}", told(cause)),
+            other => return other.to_string(),
+        };
+        format!("{why}; `backout audit` tells all that is wrong with it")
+    }
+
     pub fn no_room(&self) -> bool {
         let Self::Sqlite { cause, .. } = self else { return false };
         cause.sqlite_error_code() == Some(ErrorCode::DiskFull)

@@ -249,12 +249,12 @@ impl Run {
         Ok(Work { gate, resources: self.0.resources.clone(), limits: self.0.limits, seed, started })
     }
 
-    /// How long a step of this package took on this site, in milliseconds, by run.
-    fn durations(&self, phase: Phase, step: &str) -> Result<Vec<u64>, journal::Error> {
-        match &self.0.measured {
-            Some(path) => Reader::open(path)?.durations(&self.0.header.package, phase.as_str(), step),
-            None => Ok(Vec::new()),
-        }
+    /// How long a step of this package took on this site, in milliseconds, by run; or why nobody knows.
+    fn durations(&self, phase: Phase, step: &str) -> Result<Vec<u64>, String> {
+        let Some(path) = &self.0.measured else { return Ok(Vec::new()) };
+        let durations =
+            Reader::open(path).and_then(|reader| reader.durations(&self.0.header.package, phase.as_str(), step));
+        durations.map_err(|error| error.unreadable(path))
     }
 
     /// What the host itself says; in the journal and on the display.

@@ -108,7 +108,7 @@ impl Run {
             self.failed(&place, Failure::invalid(format!("the plan is wrong: {}", mistakes.join("; "))))
         })?;
         for step in &mut steps {
-            let mut earlier = self.durations(phase, &step.name).map_err(|e| self.unwritable(&place, &e))?;
+            let mut earlier = self.durations(phase, &step.name).map_err(|why| self.unreadable(&place, why))?;
             earlier.sort_unstable();
             if let Some(median) = earlier.get(earlier.len() / 2) {
                 step.estimate_seconds = median.div_ceil(1000);
@@ -165,7 +165,7 @@ impl Run {
         }
         // What cannot go on weighs more than what failed.
         let weight = |halt: &Halt| match halt {
-            Halt::Stopped { stop: Stop::InDoubt { .. } | Stop::Journal(_), .. } => 0,
+            Halt::Stopped { stop: Stop::InDoubt { .. } | Stop::Journal(_) | Stop::Unreadable(_), .. } => 0,
             Halt::Stopped { .. } => 1,
             Halt::Failed { .. } => 2,
         };
@@ -241,7 +241,8 @@ impl Run {
     }
 
     fn work_at(&self, place: &Place, started: i64) -> Result<Work, Halt> {
-        self.work(place.clone(), started).map_err(|error| self.unwritable(place, &error))
+        let work = self.work(place.clone(), started);
+        work.map_err(|error| self.unreadable(place, error.unreadable(self.0.journal.path())))
     }
 
     fn script(&self) -> Result<&Script, Halt> {
@@ -273,6 +274,10 @@ impl Run {
 
     fn failed(&self, place: &Place, failure: Failure) -> Halt {
         Halt::Failed { step: place.title(), failure }
+    }
+
+    fn unreadable(&self, place: &Place, why: String) -> Halt {
+        Halt::Stopped { step: place.title(), stop: Stop::Unreadable(why) }
     }
 
     fn unwritable(&self, place: &Place, error: &journal::Error) -> Halt {

@@ -357,3 +357,28 @@ fn a_path_can_be_looked_at() {
     "#]]
     .assert_eq(&said.whole());
 }
+
+/// How long steps took on this host stands in the journal of its runs.
+#[test]
+fn a_journal_that_cannot_be_read_is_named() {
+    let shop = Shop::running(Version::V2Good);
+    let package = shop.package();
+    let package = package.to_str().unwrap();
+    shop.expect(0, &["prepare", "--yes", package]);
+    let path = shop.folder.path("state/journal.db");
+    let change = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    for (sql, expected) in [
+        (
+            "UPDATE entry SET body = '{' WHERE kind = 'step-ended'",
+            "cannot be read: malformed JSON; `backout audit` tells all",
+        ),
+        ("PRAGMA user_version = 9", "was written by a newer Backout"),
+    ] {
+        change(sql);
+        let output = shop.backout(&["plan", "--cache", cache(), package]);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        println!("{:?}: {said}", output.status.code());
+        assert!(said.contains(&format!("journal {} {expected}", path.display())), "{said}");
+        assert!(!said.contains("written:"), "{said}");
+    }
+}

@@ -7,6 +7,7 @@ use crate::fuzz::{
     self,
     journal::{node, value},
 };
+use backout::run::life_cycle::Outcome;
 use proptest::{prelude::*, sample::Index};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -159,6 +160,27 @@ fn what_somebody_wrote_into_a_journal_is_told() {
             assert!(host.world.times(&effect.what, &effect.key) <= 1 || effect.what == "again", "{what}: {effect:?}");
         }
     }
+}
+
+#[test]
+fn what_a_step_that_goes_on_was_told_and_cannot_be_read_is_named() {
+    let phases = [("prepare", ""), ("upgrade", "a 1 - now tool:once"), ("rollback", "back 1 - now"), ("verify", "")];
+    let host = Host::with(phases.map(|(phase, steps)| (phase, steps.to_owned())).to_vec());
+    let stop = Some(Stop::Death(Death { moment: 1, lands: false }));
+    assert_eq!(host.live(&Life { stop, people: true, lost: 0 }), None);
+    let rows = Rows::of(&host);
+    let (id, mut body) = rows.find("observed", "clock.now");
+    body["result"]["Ok"] = json!("noon");
+    rows.write(id, &body);
+    drop(rows);
+    let effects = host.world.effects();
+    let Some(Ok(Outcome::Stopped(why) | Outcome::Refused(why))) = host.try_to_live(&Life::WHOLE) else { panic!() };
+    let named = format!(
+        "upgrade/a: entry {id} of journal {} cannot be read: the outcome of clock.now",
+        host.journal().display()
+    );
+    assert!(why.starts_with(&named) && why.ends_with("; `backout audit` tells all that is wrong with it"), "{why}");
+    assert_eq!(host.world.effects(), effects);
 }
 
 #[test]
