@@ -1,6 +1,13 @@
 //! What `plan` and `explore` have in common: from a package, and a site if there is one, to a stage that touches nothing.
 use super::{Global, Refused, begin};
-use crate::{dry::Stage, journal::Header, package::Package, resource::run::Facts, session::Limits, site::Site};
+use crate::{
+    dry::{Given, Stage},
+    journal::Header,
+    package::Package,
+    resource::run::Facts,
+    session::Limits,
+    site::Site,
+};
 use anyhow::Context;
 use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::OnceLock};
 
@@ -74,6 +81,8 @@ impl Dry {
             limits,
             real: real.map(Into::into),
             measured: journal,
+            given: Given::default(),
+            later: Vec::new(),
             planned: OnceLock::new(),
             package,
         })

@@ -4,15 +4,18 @@ use super::{
     plan,
     rules::Finding,
     scenario::{Rules, Scenario, Tests},
-    stage::{MORNING, Stage, Told},
+    stage::{MORNING, Stage, Told, is_past},
 };
 use crate::{
     diagnostic::{nearest, units},
     journal::Entry,
-    resource::service::Status,
+    resource::{Database, Kind, service::Status},
 };
 use serde::Serialize;
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 #[derive(Debug, Serialize)]
 pub struct Tested {
@@ -81,11 +84,13 @@ fn millis(began: Instant) -> u64 {
 async fn play(stage: &mut Stage, scenario: &Scenario) -> Test {
     let began = Instant::now();
     let usual = stage.facts.from_version.clone();
-    if let Some(version) = &scenario.version {
+    if let Some(version) = &scenario.given.version {
         stage.facts.from_version.clone_from(version);
         stage.header.from_version.clone_from(version);
     }
+    (stage.given, stage.later) = (scenario.given.clone(), scenario.later.clone());
     let told = stage.play(scenario.failing(), MORNING).await;
+    (stage.given, stage.later) = Default::default();
     stage.facts.from_version.clone_from(&usual);
     stage.header.from_version = usual;
     let differences = differences(scenario, &told);
@@ -151,6 +156,12 @@ fn differences(scenario: &Scenario, told: &Told) -> Vec<Difference> {
             found.push(differs(format!("a call of {}", condition.title()), why_never(condition, &steps, told)));
         }
     }
+    for later in &scenario.later {
+        if !(0..told.calls.len()).any(|n| is_past(&later.after, &told.calls, n)) {
+            let is = no_step(&later.after, &steps).unwrap_or_else(|| "no call comes after it".to_owned());
+            found.push(differs(later.title(), is));
+        }
+    }
     let ending = told.outcome.ending();
     if let Some(outcome) = expect.outcome
         && outcome != ending.outcome
@@ -181,12 +192,26 @@ fn differences(scenario: &Scenario, told: &Told) -> Vec<Difference> {
             found.push(differs(format!("service {label} {expected}"), status));
         }
     }
+    for (label, expected) in &expect.kept_aside {
+        let aside = told.aside.iter().find(|(id, _)| id.kind == Database::NAME && id.name == *label);
+        let lost = aside.map(|(_, lost)| lost.iter().map(|lost| (lost.part.clone(), lost.rows)).collect());
+        let is: BTreeMap<String, u64> = lost.unwrap_or_default();
+        if is != *expected {
+            found.push(differs(format!("kept aside of {label}: {}", rows(expected)), rows(&is)));
+        }
+    }
     let risks: Vec<String> = told.plans.risks.iter().map(|r| format!("{} {}", r.severity, r.subject)).collect();
     for risk in expect.risks.iter().filter(|risk| !risks.contains(risk)) {
         let is = if risks.is_empty() { "none".to_owned() } else { risks.join(", ") };
         found.push(differs(format!("the risk {risk}"), is));
     }
     found
+}
+
+/// `3 in orders, 1 in items`
+fn rows(tables: &BTreeMap<String, u64>) -> String {
+    let tables: Vec<String> = tables.iter().map(|(table, rows)| format!("{rows} in {table}")).collect();
+    if tables.is_empty() { "nothing".to_owned() } else { tables.join(", ") }
 }
 
 fn not_as_before(told: &Told) -> Vec<Difference> {
@@ -220,14 +245,17 @@ fn steps(told: &Told) -> BTreeSet<String> {
     titles
 }
 
+/// `None`: there is this step.
+fn no_step(step: &str, steps: &BTreeSet<String>) -> Option<String> {
+    (!steps.contains(step)).then(|| match nearest(step, steps.iter().map(String::as_str)) {
+        Some(near) => format!("no step {step}: did you mean {near}?"),
+        None => format!("no step {step}"),
+    })
+}
+
 fn why_never(condition: &super::stage::Condition, steps: &BTreeSet<String>, told: &Told) -> String {
-    for step in condition.within.iter().chain(&condition.after) {
-        if !steps.contains(step) {
-            return match nearest(step, steps.iter().map(String::as_str)) {
-                Some(near) => format!("no step {step}: did you mean {near}?"),
-                None => format!("no step {step}"),
-            };
-        }
+    if let Some(why) = condition.within.iter().chain(&condition.after).find_map(|step| no_step(step, steps)) {
+        return why;
     }
     let calls: BTreeSet<String> = told.calls.iter().map(super::stage::Call::title).collect();
     let wanted = format!("{} {}", condition.operation, condition.label.as_deref().unwrap_or_default());

@@ -32,7 +32,7 @@ pub fn invent(package: &Package, world: &World) -> Resources {
             }
             Metrics::NAME => {
                 let queries: Vec<String> = need.queries.iter().map(|query| query.value.clone()).collect();
-                let access = metrics::drivers::simulated::simulate(&queries, None, world);
+                let access = metrics::drivers::simulated::simulate(&id, &queries, None, world);
                 put(&mut resources.metrics, label, id, rights, metrics::Terms { queries }, &[], access);
             }
             Probe::NAME => {
@@ -68,7 +68,7 @@ pub fn over(real: &Sight, world: &World) -> Resources {
     }
     for (label, lend) in &real.metrics {
         let seen = Some(lend.observer.clone());
-        let access = metrics::drivers::simulated::simulate(&lend.terms.queries, seen, world);
+        let access = metrics::drivers::simulated::simulate(&lend.id, &lend.terms.queries, seen, world);
         again(&mut resources.metrics, label, lend, access);
     }
     for (label, lend) in &real.probe {

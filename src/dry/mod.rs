@@ -1,6 +1,7 @@
 //! Runs that touch nothing: the script's own life cycle, led by the same code, over simulated drivers.
 mod check;
 mod explore;
+mod given;
 mod invent;
 mod plan;
 mod rules;
@@ -10,6 +11,7 @@ mod stage;
 
 pub use check::{Difference, Test, Tested, check};
 pub use explore::{Bounds, Explored, explore, path};
+pub use given::{Given, Later};
 pub use plan::{Plan, Step, plan};
 pub use rules::{Finding, Rule};
 pub use scenario::{Expect, Rules, Scenario, Tests};

@@ -1,5 +1,6 @@
 //! The tests of a package as people write them: each file of `tests` is one scenario, and `tests/rules.toml` says which rules hold.
 use super::{
+    given::{self, Given, Later},
     rules::Rule,
     stage::{Condition, Failing},
 };
@@ -11,6 +12,7 @@ use crate::{
     },
     failure::FailureKind,
     package::{Manifest, Package, world},
+    resource::{Database, Kind, Service},
     run::Phase,
 };
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -52,9 +54,10 @@ pub struct Scenario {
     pub name: String,
     pub file: String,
     pub about: String,
-    /// What is installed; `None`: nobody knows.
-    pub version: Option<String>,
+    pub given: Given,
     pub when: Vec<Condition>,
+    /// What becomes of the world by itself.
+    pub later: Vec<Later>,
     pub expect: Expect,
 }
 
@@ -76,6 +79,8 @@ pub struct Expect {
     pub as_before: bool,
     /// `running` or `stopped` by label
     pub services: BTreeMap<String, &'static str>,
+    /// What a restore has set aside, in rows by table, by label; no other table has any.
+    pub kept_aside: BTreeMap<String, BTreeMap<String, u64>>,
     /// Each is told, among others: severity and subject.
     pub risks: Vec<String>,
 }
@@ -164,27 +169,36 @@ fn files(folder: &Path, package: &Path) -> Result<Vec<String>, Mistake> {
 
 fn scenario(table: Table<'_>, name: String, file: String, manifest: &Manifest) -> Scenario {
     let about = table.required("about", "\"what it shows\"").and_then(|item| item.text());
-    let version = table.table("given").and_then(|given| {
-        let version = given.string("version");
-        given.finish();
-        version
-    });
-    if let Some(version) = &version
-        && !manifest.upgrades(&version.value)
-    {
-        let mistake = Mistake::new(format!("the package does not upgrade from `{}`", shown(&version.value)));
-        table.mistake(mistake.at(&version.location).hint("`from` in the manifest says which versions it upgrades"));
+    let given = table.table("given").map(|given| Given::read(given, manifest)).unwrap_or_default();
+    let (mut when, mut later) = (Vec::new(), Vec::new());
+    for item in table.get("when").and_then(|item| item.array()).unwrap_or_default() {
+        match item.table() {
+            Some(table) if Later::is_meant(&table) => later.extend(becomes(table, manifest)),
+            Some(table) => when.extend(condition(table, manifest)),
+            None => {}
+        }
     }
-    let items = table.get("when").and_then(|item| item.array()).unwrap_or_default();
-    let when = items.iter().filter_map(|item| condition(item, manifest)).collect();
     let expect = table.section("expect").map(|section| expect(section, manifest)).unwrap_or_default();
     table.finish();
-    let (about, version) = (about.map(|at| at.value).unwrap_or_default(), version.map(|at| at.value));
-    Scenario { name, file, about, version, when, expect }
+    let about = about.map(|at| at.value).unwrap_or_default();
+    Scenario { name, file, about, given, when, later, expect }
 }
 
-fn condition(item: &Item<'_>, manifest: &Manifest) -> Option<Condition> {
-    let table = item.table()?;
+fn becomes(table: Table<'_>, manifest: &Manifest) -> Option<Later> {
+    for key in ["call", "fails", "once", "in"] {
+        if let Some(item) = table.get(key) {
+            let mistake =
+                Mistake::new(format!("`{key}` is about a call that fails, and here stands what becomes of the world"));
+            item.mistake_at(mistake.hint("write a `[[when]]` for each"), &item.key_location());
+        }
+    }
+    let after = table.required("after", "\"upgrade/start\"").and_then(|item| step(&item));
+    let later = Later::read(&table, after.clone().unwrap_or_default(), manifest);
+    table.finish();
+    after.map(|_| later)
+}
+
+fn condition(table: Table<'_>, manifest: &Manifest) -> Option<Condition> {
     let call = table.required("call", "\"metrics.watch\"").and_then(|item| called(&item, manifest));
     let kind = table.required("fails", "\"unavailable\"").and_then(|item| item.word(KINDS));
     let once = table.boolean("once").unwrap_or(false);
@@ -242,16 +256,13 @@ fn expect(table: Table<'_>, manifest: &Manifest) -> Expect {
     let at = table.get("at").and_then(|item| step(&item));
     let as_before = table.get("everything").and_then(|item| item.word(&[("as before", ())])).is_some();
     let mut services = BTreeMap::new();
-    for item in table.named("services") {
-        if manifest.need("service", &item.key).is_none() {
-            let labels = manifest.needs.iter().filter(|need| need.kind == "service").map(|need| need.label.as_str());
-            let mistake = Mistake::new(format!("the package needs no service `{}`", item.key));
-            item.mistake_at(mistake.known(&item.key, labels), &item.key_location());
-        }
+    for (item, _) in given::labelled(&table, "services", Service::NAME, manifest) {
         if let Some(status) = item.word(&[("running", "running"), ("stopped", "stopped")]) {
-            services.insert(item.key, status);
+            services.insert(item.key.clone(), status);
         }
     }
+    let kept_aside = given::labelled(&table, "kept-aside", Database::NAME, manifest).into_iter();
+    let kept_aside = kept_aside.map(|(item, _)| (item.key.clone(), given::tables(&item))).collect();
     let risks = table.strings("risks").unwrap_or_default();
     for risk in &risks {
         let severity = risk.value.split_once(' ').map(|(severity, _)| severity);
@@ -264,7 +275,7 @@ fn expect(table: Table<'_>, manifest: &Manifest) -> Expect {
     }
     table.finish();
     let risks = risks.into_iter().map(|risk| risk.value).collect();
-    Expect { outcome, because, at, as_before, services, risks }
+    Expect { outcome, because, at, as_before, services, kept_aside, risks }
 }
 
 fn rules(table: Table<'_>, file: String) -> Rules {

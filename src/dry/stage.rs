@@ -1,11 +1,15 @@
 //! One life cycle in a simulated world, as it goes when certain calls fail.
-use super::invent;
+use super::{
+    given::{Given, Later},
+    invent,
+};
 use crate::{
     gate::{Considered, Events, Fate},
     journal::{Header, Recorded},
     package::Package,
     resource::{
         Clock, Failure, FailureKind, ResourceId, Resources, Right, Sight,
+        copies::Lost,
         run::{Approver, Facts, Memory},
         service::Status,
         world::{Change, World},
@@ -36,6 +40,9 @@ pub struct Stage {
     pub real: Option<Sight>,
     /// The journal that knows how long steps took on this site.
     pub measured: Option<PathBuf>,
+    /// What is known of an invented world, and what becomes of it.
+    pub given: Given,
+    pub later: Vec<Later>,
     /// What the script plans before anything is done, and the calls that it makes for it. Found out once: where none of these
     /// calls fails, it plans the same.
     pub planned: OnceLock<(Plans, Vec<Call>)>,
@@ -89,10 +96,7 @@ impl Condition {
         let fits = call.operation == self.operation
             && self.label.as_ref().is_none_or(|label| *label == call.label)
             && self.within.as_ref().is_none_or(|step| *step == call.step);
-        fits && self
-            .after
-            .as_ref()
-            .is_none_or(|step| *step != call.step && calls.iter().take(number).any(|earlier| earlier.step == *step))
+        fits && self.after.as_ref().is_none_or(|step| is_past(step, calls, number))
     }
     /// `backup.restore orders in rollback/restore`
     pub fn title(&self) -> String {
@@ -101,6 +105,12 @@ impl Condition {
         let after = self.after.as_ref().map(|step| format!(" after {step}")).unwrap_or_default();
         format!("{}{label}{within}{after}", self.operation)
     }
+}
+
+/// Whether a call belongs to another step, and this step had called something before.
+pub fn is_past(step: &str, calls: &[Call], number: usize) -> bool {
+    calls.get(number).is_some_and(|call| call.step != step)
+        && calls.iter().take(number).any(|earlier| earlier.step == step)
 }
 
 impl Failing {
@@ -172,6 +182,8 @@ pub struct Told {
     pub outcome: Outcome,
     /// Changed, not put back, and not as it was found; with the key of the call that changed it first.
     pub different: BTreeMap<ResourceId, Option<String>>,
+    /// What restores have set aside.
+    pub aside: BTreeMap<ResourceId, Vec<Lost>>,
     /// Anything that others could notice was done.
     pub disturbed: bool,
     /// Before forgotten fences were lifted.
@@ -193,6 +205,7 @@ impl Stage {
             Some(real) => invent::over(real, &world),
             None => invent::invent(&self.package, &world),
         };
+        self.given.apply(&world);
         let failing = failing.into();
         // The call that fails first: none, or one whose number is known.
         let first = match &failing {
@@ -201,7 +214,7 @@ impl Stage {
         };
         let known = self.planned.get().filter(|(_, calls)| at == MORNING && first.flatten() >= Some(calls.len()));
         let calls = Mutex::new(known.map(|(_, calls)| calls.clone()).unwrap_or_default());
-        let course = Arc::new(Course { failing, calls });
+        let course = Arc::new(Course { failing, calls, world: world.clone(), later: Mutex::new(self.later.clone()) });
         let setup = Setup {
             header: self.header.clone(),
             facts: self.facts.clone(),
@@ -238,15 +251,17 @@ impl Stage {
         };
         let (fenced, services) = left(run.resources()).await;
         let outcome = run.finish(outcome).await.0;
-        let (different, disturbed) = {
+        let (different, aside, disturbed) = {
             let memory = run.memory();
             let point = &memory.restore_point;
             let different = point.changed.iter().filter(|id| point.differs(id) && !world.content(id).is_original());
-            (different.map(|id| (id.clone(), world.changed_by(id))).collect(), memory.disturbances > 0)
+            let different = different.map(|id| (id.clone(), world.changed_by(id))).collect();
+            let aside = point.aside.iter().map(|(id, restored)| (id.clone(), restored.lost.clone())).collect();
+            (different, aside, memory.disturbances > 0)
         };
         let calls = std::mem::take(&mut *course.calls());
         let (entries, changes) = (run.kept(), world.changes());
-        Told { entries, calls, changes, plans, outcome, different, disturbed, fenced, services, services_before }
+        Told { entries, calls, changes, plans, outcome, different, aside, disturbed, fenced, services, services_before }
     }
 }
 
@@ -287,6 +302,9 @@ impl Approver for Agreeing {
 struct Course {
     failing: Failing,
     calls: Mutex<Vec<Call>>,
+    world: World,
+    /// What has not come to pass yet.
+    later: Mutex<Vec<Later>>,
 }
 
 impl Course {
@@ -318,6 +336,14 @@ impl Fate for Course {
             right: call.right,
             assumed: false,
             failed: None,
+        });
+        let last = calls.len() - 1;
+        self.later.lock().unwrap_or_else(PoisonError::into_inner).retain(|later| {
+            let is_past = is_past(&later.after, &calls, last);
+            if is_past {
+                later.apply(&self.world);
+            }
+            !is_past
         });
         let failed = self.failing.last(&calls);
         if let Some(last) = calls.last_mut() {

@@ -52,6 +52,21 @@ impl Clock {
         }
     }
 
+    /// Milliseconds that were waited for in a simulated world.
+    pub fn passed(&self) -> u64 {
+        match self {
+            Self::Real => 0,
+            Self::Simulated(clock) => clock.passed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A simulated world goes on from another moment; the real one does not.
+    pub fn set_passed(&self, millis: u64) {
+        if let Self::Simulated(clock) = self {
+            clock.passed.store(millis, Ordering::Relaxed);
+        }
+    }
+
     pub async fn sleep(&self, time: Duration) {
         match self {
             Self::Real => tokio::time::sleep(time).await,

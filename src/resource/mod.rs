@@ -8,6 +8,7 @@ mod http;
 pub mod process;
 mod rights;
 pub mod room;
+pub mod stand_in;
 mod verdict;
 pub mod world;
 

@@ -156,6 +156,61 @@ fn what_is_not_as_before_is_named() {
     assert_eq!(tested["tests"][1]["findings"][0]["rule"], "not-restored");
 }
 
+/// What is given decides, by the script's own conditions; what is written is set aside and counted.
+#[test]
+fn the_world_is_what_a_scenario_says() {
+    let folder = faulty("");
+    let scenario = |error_rate: &str, written: &str, expect: &str| {
+        format!(
+            r#"
+            about = "2.0 errs, and writes"
+            [given]
+            version = "1.4.2"
+            database.orders.rows = {{ orders = 5_000, items = 12_000 }}
+            metrics.shop = {{ error-rate = 0.002 }}
+            [[when]]
+            after = "upgrade/open"
+            metrics.shop = {{ error-rate = {error_rate} }}
+            {written}
+            [expect]
+            {expect}
+            "#
+        )
+    };
+    let written = "database.orders.written = { orders = 3 }";
+    let back = "outcome = \"rolled-back\"\nbecause = \"upgrade/watch\"\neverything = \"as before\"\n";
+    folder.write("tests/bad.toml", scenario("0.07", written, &format!("{back}kept-aside.orders = {{ orders = 3 }}")));
+    folder.write("tests/good.toml", scenario("0.003", written, "outcome = \"upgraded\"\nkept-aside.orders = {}"));
+    let wrong = scenario("0.07", "", &format!("{back}kept-aside.orders = {{ orders = 3 }}"));
+    folder.write("tests/wrong.toml", wrong.replace("upgrade/open", "upgrade/close"));
+    folder.write("tests/late.toml", scenario("0.07", "", back).replace("upgrade/open", "upgrade/opn"));
+    expect![[r#"
+        ✓ bad    rolled-back after upgrade/watch   …
+        ✓ good   upgraded   …
+        ✗ late   upgraded   …
+                 expected metrics shop after upgrade/opn
+                       is no step upgrade/opn: did you mean upgrade/open?
+                 expected rolled-back
+                       is upgraded
+                 expected because of upgrade/watch
+                       is no step
+                 expected database orders as before
+                       is changed by upgrade/install (tool.run migrate)
+                 expected tree app as before
+                       is changed by upgrade/install (files.install app)
+                   ended upgraded
+        ✗ wrong  rolled-back after upgrade/watch   …
+                 expected kept aside of orders: 3 in orders
+                       is nothing
+                   upgrade/watch failed: error-rate was 7 % (must be < 1%), 3 samples in a row; held in 0 of 3 samples (failed)
+                   ended rolled-back
+        ✓ rules  every rule holds   …
+        left out: 551 paths that were known of, and what follows from them (--paths, --seconds)
+        3 passed, 2 failed · 5 tests, 45 paths in …
+        ── exit 10
+    "#]].assert_eq(&test(&folder, &[]).whole());
+}
+
 #[test]
 fn a_rule_is_switched_off_with_a_reason() {
     let folder = faulty("greedy");
@@ -194,21 +249,28 @@ fn every_mistake_in_every_file_is_told_at_once() {
         abuot = "a slip"
         [given]
         version = "3.0"
-        database.orders.rows = { orders = 5 }
+        database.order.rows = { orders = 5 }
+        database.orders.row = { orders = -5 }
+        metrics.shop = { error-rat = 0.07, p95 = "fast" }
         [[when]]
         call = "backup.restre orders"
         fails = "unavailable"
         [[when]]
+        database.orders.written = { orders = "3" }
+        fails = "unavailable"
+        [[when]]
+        after = "start-new"
+        metrics.shop = 0.07
+        [[when]]
         call = "backup.restore order"
         fails = "away"
         in = "update/install"
-        metrics.shop = { error-rate = 0.07 }
         [expect]
         outcome = "rolledback"
         everything = "fine"
         services.shp = "down"
         risks = ["terrible data"]
-        kept-aside.orders = { orders = 3 }
+        kept-aside.order = { orders = 3 }
     "#;
     folder.write("tests/a.toml", scenario);
     folder.write("tests/b.toml", "about = \"nothing is expected\"");
@@ -243,77 +305,128 @@ fn every_mistake_in_every_file_is_told_at_once() {
            |                   ^^^^^
            = `from` in the manifest says which versions it upgrades
 
-        ./tests/a.toml:5:9: unknown key `database` in `given`
+        ./tests/a.toml:5:18: the package needs no database `order`
            |
-         5 |         database.orders.rows = { orders = 5 }
-           |         ^^^^^^^^
-           = there is `version`
+         5 |         database.order.rows = { orders = 5 }
+           |                  ^^^^^
+           = did you mean `orders`?
 
-        ./tests/a.toml:7:16: `backup.restre` is no call on a resource
+        ./tests/a.toml:6:18: `given.database.orders` has no `rows`
            |
-         7 |         call = "backup.restre orders"
+         6 |         database.orders.row = { orders = -5 }
+           |                  ^^^^^^
+           = add `rows = { orders = 5 }`
+
+        ./tests/a.toml:6:25: unknown key `row` in `given.database.orders`
+           |
+         6 |         database.orders.row = { orders = -5 }
+           |                         ^^^
+           = did you mean `rows`?
+
+        ./tests/a.toml:7:26: the need shop lists no query `error-rat`
+           |
+         7 |         metrics.shop = { error-rat = 0.07, p95 = "fast" }
+           |                          ^^^^^^^^^
+           = did you mean `error-rate`?
+
+        ./tests/a.toml:7:44: the need shop lists no query `p95`
+           |
+         7 |         metrics.shop = { error-rat = 0.07, p95 = "fast" }
+           |                                            ^^^
+           = there is `error-rate`
+
+        ./tests/a.toml:7:50: `given.metrics.shop.p95` must be a number, not a string
+           |
+         7 |         metrics.shop = { error-rat = 0.07, p95 = "fast" }
+           |                                                  ^^^^^^
+
+        ./tests/a.toml:9:16: `backup.restre` is no call on a resource
+           |
+         9 |         call = "backup.restre orders"
            |                ^^^^^^^^^^^^^^^^^^^^^^
            = did you mean `backup.restore`?
 
-        ./tests/a.toml:10:16: the package needs nothing that it calls `order`
+        ./tests/a.toml:11:9: `when` has no `after`
             |
-         10 |         call = "backup.restore order"
+         11 |         [[when]]
+            |         ^^^^^^^^
+            = add `after = "upgrade/start"`
+
+        ./tests/a.toml:12:46: `when.database.orders.written.orders` must be an integer, not a string
+            |
+         12 |         database.orders.written = { orders = "3" }
+            |                                              ^^^
+
+        ./tests/a.toml:13:9: `fails` is about a call that fails, and here stands what becomes of the world
+            |
+         13 |         fails = "unavailable"
+            |         ^^^^^
+            = write a `[[when]]` for each
+
+        ./tests/a.toml:15:17: `start-new` is no step
+            |
+         15 |         after = "start-new"
+            |                 ^^^^^^^^^^^
+            = write phase and name: `upgrade/install`; phases are prepare, upgrade, rollback, verify
+
+        ./tests/a.toml:16:24: `when.metrics.shop` must be a table, not a number with a fraction
+            |
+         16 |         metrics.shop = 0.07
+            |                        ^^^^
+
+        ./tests/a.toml:18:16: the package needs nothing that it calls `order`
+            |
+         18 |         call = "backup.restore order"
             |                ^^^^^^^^^^^^^^^^^^^^^^
             = did you mean `orders`?
 
-        ./tests/a.toml:11:17: `when.fails` cannot be `away`
+        ./tests/a.toml:19:17: `when.fails` cannot be `away`
             |
-         11 |         fails = "away"
+         19 |         fails = "away"
             |                 ^^^^^^
             = there are `denied`, `not-found`, `invalid`, `unavailable`, `timed-out`, `conflict`, `unproven`, `inconclusive`, `failed`
 
-        ./tests/a.toml:12:14: `update/install` is no step
+        ./tests/a.toml:20:14: `update/install` is no step
             |
-         12 |         in = "update/install"
+         20 |         in = "update/install"
             |              ^^^^^^^^^^^^^^^^
             = write phase and name: `upgrade/install`; phases are prepare, upgrade, rollback, verify
 
-        ./tests/a.toml:13:9: unknown key `metrics` in `when`
+        ./tests/a.toml:22:19: `expect.outcome` cannot be `rolledback`
             |
-         13 |         metrics.shop = { error-rate = 0.07 }
-            |         ^^^^^^^
-            = there are `call`, `fails`, `once`, `in`, `after`
-
-        ./tests/a.toml:15:19: `expect.outcome` cannot be `rolledback`
-            |
-         15 |         outcome = "rolledback"
+         22 |         outcome = "rolledback"
             |                   ^^^^^^^^^^^^
             = did you mean `rolled-back`?
 
-        ./tests/a.toml:16:22: `expect.everything` cannot be `fine`
+        ./tests/a.toml:23:22: `expect.everything` cannot be `fine`
             |
-         16 |         everything = "fine"
+         23 |         everything = "fine"
             |                      ^^^^^^
             = there is `as before`
 
-        ./tests/a.toml:17:18: the package needs no service `shp`
+        ./tests/a.toml:24:18: the package needs no service `shp`
             |
-         17 |         services.shp = "down"
+         24 |         services.shp = "down"
             |                  ^^^
             = did you mean `shop`?
 
-        ./tests/a.toml:17:24: `expect.services.shp` cannot be `down`
+        ./tests/a.toml:24:24: `expect.services.shp` cannot be `down`
             |
-         17 |         services.shp = "down"
+         24 |         services.shp = "down"
             |                        ^^^^^^
             = there are `running`, `stopped`
 
-        ./tests/a.toml:18:18: `terrible data` is no risk
+        ./tests/a.toml:25:18: `terrible data` is no risk
             |
-         18 |         risks = ["terrible data"]
+         25 |         risks = ["terrible data"]
             |                  ^^^^^^^^^^^^^^^
             = write severity and subject: `high data`; severities are low, medium, high, blocker
 
-        ./tests/a.toml:19:9: unknown key `kept-aside` in `expect`
+        ./tests/a.toml:26:20: the package needs no database `order`
             |
-         19 |         kept-aside.orders = { orders = 3 }
-            |         ^^^^^^^^^^
-            = there are `outcome`, `because`, `at`, `everything`, `services`, `risks`
+         26 |         kept-aside.order = { orders = 3 }
+            |                    ^^^^^
+            = did you mean `orders`?
 
         ./tests/b.toml:1:1: there is no section `[expect]`
            |
@@ -342,7 +455,7 @@ fn every_mistake_in_every_file_is_told_at_once() {
          4 | down-time = { max = 3 }
            |                     ^
 
-        error: 22 problems, nothing was changed
+        error: 31 problems, nothing was changed
         ── exit 3
     "#]].assert_eq(&test(&folder, &[]).whole());
 }

@@ -1,6 +1,6 @@
 //! Samples of metrics, as a condition looks at them.
 use crate::{
-    condition::{Condition, Dimension, Lookup, Seen, Subject, Words, show},
+    condition::{Condition, Dimension, Lookup, Outcome, Seen, Subject, Words, show},
     resource::{CallCtx, Failure, FailureKind, metrics::Observer},
 };
 use std::collections::BTreeMap;
@@ -60,6 +60,15 @@ impl Lookup for Facts<'_> {
     fn dimension(&self, name: &str) -> Dimension {
         self.metrics.dimension(name)
     }
+}
+
+/// In a simulated world: whether the numbers that somebody gave leave it to be assumed that the condition holds. They do not
+/// where they break it, or where there is one for each of its names.
+pub fn is_open(condition: &Condition, baselines: &BTreeMap<String, f64>, metrics: &Observer) -> bool {
+    let sample: Sample =
+        condition.names().into_iter().map(|name| (name.to_owned(), metrics.given(name))).collect();
+    let broken = condition.evaluate(&Facts { sample: &sample, baselines, metrics }).outcome() == Outcome::Failed;
+    !broken && sample.values().any(Option::is_none)
 }
 
 /// `error-rate 0.3 %, p95 121 ms`

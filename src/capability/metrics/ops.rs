@@ -127,8 +127,12 @@ impl Operation for Check {
         &self.metrics
     }
     fn assume(&self, metrics: &Observer) -> Option<Result<Verdict, Failure>> {
-        let that = facts::read(&self.that, &self.allowed, metrics);
-        Some(that.map(|that| Verdict::assumed(Area::Performance, format!("{}: {that}", self.metrics))))
+        let that = match facts::read(&self.that, &self.allowed, metrics) {
+            Ok(that) => that,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let open = facts::is_open(&that, &self.baselines, metrics);
+        open.then(|| Ok(Verdict::assumed(Area::Performance, format!("{}: {that}", self.metrics))))
     }
     async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
         let condition = facts::read(&self.that, &self.allowed, metrics)?;
@@ -182,7 +186,8 @@ impl Operation for Watch {
         };
         // A wrong time, or a baseline that was never recorded, is the script's mistake whatever the numbers are.
         let right = (1..=MAX_TIME).contains(&self.time)
-            && that.baselines().into_iter().all(|name| self.baselines.contains_key(name));
+            && that.baselines().into_iter().all(|name| self.baselines.contains_key(name))
+            && facts::is_open(&that, &self.baselines, metrics);
         right.then(|| Ok(Verdict::assumed(Area::Performance, self.title(&that))))
     }
     async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {

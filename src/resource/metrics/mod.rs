@@ -64,6 +64,10 @@ pub trait Observe: Send + Sync {
     fn names(&self) -> Vec<String>;
     /// What the numbers of a name measure, so that `p95 < 1%` is a mistake.
     fn dimension(&self, name: &str) -> Dimension;
+    /// In a simulated world: the number that somebody has said it is. `None`: it is taken to be as the script wants it.
+    fn given(&self, _name: &str) -> Option<f64> {
+        None
+    }
     /// Several at once, from one look where possible. `None`: no data. A name that does not exist is `invalid`.
     async fn read(&self, names: &[String], call: &CallCtx) -> Result<BTreeMap<String, Option<f64>>, Failure>;
     async fn host(&self, call: &CallCtx) -> Result<HostMetrics, Failure>;

@@ -2,52 +2,57 @@
 use super::super::{Executed, Mutate, Observe, Observer, Session};
 use crate::resource::{
     Access, CallCtx, Database, Failure, ResourceId,
-    copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
+    copies::{Fingerprint, Part},
+    stand_in::{Place, StandIn},
     world::{Content, World},
 };
 use async_trait::async_trait;
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 struct Simulated {
-    id: ResourceId,
-    world: World,
+    place: Place,
     /// Looked at until the world has another state.
     real: Option<Arc<Observer>>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// `None`: as the real one is.
-    fenced: Option<bool>,
-    copies: BTreeMap<String, Content>,
 }
 
 pub fn simulate(id: &ResourceId, real: Option<Arc<Observer>>, world: &World) -> Access<Database> {
-    let driver = Arc::new(Simulated { id: id.clone(), world: world.clone(), real, state: Mutex::default() });
+    let driver = Arc::new(Simulated { place: Place::new(id, world), real });
     Access { observer: driver.clone(), mutator: driver }
 }
 
 impl Simulated {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn real(&self) -> Option<&Arc<Observer>> {
+        self.real.as_ref().filter(|_| self.place.content().is_original())
     }
 
-    fn real(&self) -> Option<&Arc<Observer>> {
-        self.real.as_ref().filter(|_| self.world.content(&self.id).is_original())
+    /// How many rows a table has, where that is all that is asked for and somebody has said it.
+    fn counted(&self, sql: &str) -> Option<Vec<Vec<String>>> {
+        let words: Vec<&str> = sql.trim().trim_end_matches(';').split_whitespace().collect();
+        let [select, count, from, table] = words.as_slice() else { return None };
+        let asked = [(select, "select"), (count, "count(*)"), (from, "from")];
+        let rows = self.place.rows(&self.place.content());
+        let is_count = asked.iter().all(|(word, wanted)| word.eq_ignore_ascii_case(wanted));
+        rows.get(*table).filter(|_| is_count).map(|count| vec![vec![count.to_string()]])
     }
 
     async fn set_fence(&self, up: bool, call: &CallCtx) -> Result<(), Failure> {
         if self.fenced().await? != up {
-            self.world.says(&call.key, &self.id, if up { "open → fenced" } else { "fenced → open" });
+            self.place.says(call, if up { "open → fenced" } else { "fenced → open" });
         }
-        self.state().fenced = Some(up);
+        self.place.world.fence(&self.place.id, up);
         Ok(())
+    }
+}
+
+impl StandIn for Simulated {
+    const COMPARED: &'static str = "table by table";
+    fn place(&self) -> &Place {
+        &self.place
+    }
+    fn fingerprint_of(&self, content: &Content) -> Fingerprint {
+        let part = |(name, count)| Part { name, count, digest: String::new() };
+        Fingerprint { schema: content.word(), parts: self.place.rows(content).into_iter().map(part).collect() }
     }
 }
 
@@ -73,19 +78,18 @@ impl Observe for Simulated {
     async fn activity(&self, call: &CallCtx) -> Result<Vec<Session>, Failure> {
         match self.real() {
             // Whoever used it is kept out, or was stopped.
-            Some(real) if self.world.changes().is_empty() => real.activity(call).await,
+            Some(real) if !self.place.world.is_disturbed() => real.activity(call).await,
             _ => Ok(Vec::new()),
         }
     }
     async fn query(&self, sql: &str, call: &CallCtx) -> Result<Vec<Vec<String>>, Failure> {
         match self.real() {
             Some(real) => real.query(sql, call).await,
-            None => Ok(invented(sql)),
+            None => Ok(self.counted(sql).unwrap_or_else(|| invented(sql))),
         }
     }
     async fn fenced(&self) -> Result<bool, Failure> {
-        let known = self.state().fenced;
-        match (known, &self.real) {
+        match (self.place.world.fenced(&self.place.id), &self.real) {
             (Some(fenced), _) => Ok(fenced),
             (None, Some(real)) => real.fenced().await,
             (None, None) => Ok(false),
@@ -106,61 +110,6 @@ impl Observe for Simulated {
 }
 
 #[async_trait]
-impl ObserveCopies for Simulated {
-    async fn fingerprint(&self, _: &CallCtx) -> Result<Fingerprint, Failure> {
-        Ok(Fingerprint { schema: self.world.content(&self.id).word(), parts: Vec::new() })
-    }
-    async fn loss(&self, _: &Snapshot, _: &CallCtx) -> Result<Vec<Lost>, Failure> {
-        Ok(Vec::new())
-    }
-    async fn inspect(&self, _: &Snapshot, _: &CallCtx) -> Result<(), Failure> {
-        Ok(())
-    }
-    async fn quiet(&self, _: &CallCtx) -> Result<(), Failure> {
-        Ok(())
-    }
-    async fn exchanged(&self, _: &Snapshot, _: &[Value]) -> Result<Exchange, Failure> {
-        Ok(Exchange::NotDone)
-    }
-}
-
-#[async_trait]
-impl MutateCopies for Simulated {
-    async fn take(&self, id: &str, call: &CallCtx) -> Result<Snapshot, Failure> {
-        let content = self.world.content(&self.id);
-        let schema = content.word();
-        self.state().copies.insert(id.to_owned(), content);
-        self.world.says(&call.key, &self.id, "a stand-by is made and compared, table by table");
-        Ok(Snapshot {
-            id: id.to_owned(),
-            place: "simulated".to_owned(),
-            method: "stand-by".to_owned(),
-            bytes: 0,
-            proven: true,
-            fingerprint: Fingerprint { schema, parts: Vec::new() },
-            copied: 0,
-            detector: String::new(),
-        })
-    }
-    async fn refresh(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
-        let content = self.world.content(&self.id);
-        let fingerprint = Fingerprint { schema: content.word(), parts: Vec::new() };
-        self.state().copies.insert(snapshot.id.clone(), content);
-        self.world.says(&call.key, &self.id, "its stand-by is brought up to date and compared");
-        Ok(Snapshot { fingerprint, ..snapshot.clone() })
-    }
-    async fn exchange(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Restored, Failure> {
-        let copy = self.state().copies.get(&snapshot.id).cloned();
-        self.world.put_back(&self.id, copy.unwrap_or_default());
-        self.world.says(&call.key, &self.id, "its stand-by becomes live, what was live is kept aside");
-        Ok(Restored { exchanged: true, aside: None, lost: Vec::new() })
-    }
-    async fn discard(&self, _: &Snapshot, _: &CallCtx) -> Result<u64, Failure> {
-        Ok(0)
-    }
-}
-
-#[async_trait]
 impl Mutate for Simulated {
     async fn fence(&self, _: Duration, call: &CallCtx) -> Result<(), Failure> {
         self.set_fence(true, call).await
@@ -169,8 +118,8 @@ impl Mutate for Simulated {
         self.set_fence(false, call).await
     }
     async fn execute(&self, _: &str, call: &CallCtx) -> Result<u64, Failure> {
-        self.world.touch(&self.id, &call.key);
-        self.world.says(&call.key, &self.id, "statements change it");
+        self.place.world.touch(&self.place.id, &call.key);
+        self.place.says(call, "statements change it");
         Ok(0)
     }
 }

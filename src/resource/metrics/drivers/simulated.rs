@@ -2,26 +2,32 @@
 use super::super::{HostMetrics, Observe, Observer, Unchangeable};
 use crate::{
     condition::Dimension,
-    resource::{Access, CallCtx, Failure, Metrics, world::World},
+    resource::{Access, CallCtx, Failure, Metrics, ResourceId, world::World},
 };
 use async_trait::async_trait;
 use std::{collections::BTreeMap, sync::Arc};
 
 struct Simulated {
+    id: ResourceId,
     names: Vec<String>,
     real: Option<Arc<Observer>>,
     world: World,
 }
 
 /// `names`: those that the need lists, for where there is no real one to ask.
-pub fn simulate(names: &[String], real: Option<Arc<Observer>>, world: &World) -> Access<Metrics> {
-    let driver = Simulated { names: names.to_vec(), real, world: world.clone() };
+pub fn simulate(
+    id: &ResourceId,
+    names: &[String],
+    real: Option<Arc<Observer>>,
+    world: &World,
+) -> Access<Metrics> {
+    let driver = Simulated { id: id.clone(), names: names.to_vec(), real, world: world.clone() };
     Access { observer: Arc::new(driver), mutator: Arc::new(Unchangeable) }
 }
 
 impl Simulated {
     fn real(&self) -> Option<&Arc<Observer>> {
-        self.real.as_ref().filter(|_| self.world.changes().is_empty())
+        self.real.as_ref().filter(|_| !self.world.is_disturbed())
     }
 }
 
@@ -33,11 +39,17 @@ impl Observe for Simulated {
     fn dimension(&self, name: &str) -> Dimension {
         self.real.as_ref().map_or(Dimension::Any, |real| real.dimension(name))
     }
+    fn given(&self, name: &str) -> Option<f64> {
+        self.world.number(&self.id, name)
+    }
     async fn read(&self, names: &[String], call: &CallCtx) -> Result<BTreeMap<String, Option<f64>>, Failure> {
         match self.real() {
             Some(real) => real.read(names, call).await,
-            // A number that no condition can be false for by itself; what is said about it is assumed.
-            None => Ok(names.iter().map(|name| (name.clone(), Some(0.0))).collect()),
+            // What is said about a number that nobody gave is assumed, whatever stands here.
+            None => {
+                let number = |name: &String| (name.clone(), Some(self.given(name).unwrap_or(0.0)));
+                Ok(names.iter().map(number).collect())
+            }
         }
     }
     async fn host(&self, call: &CallCtx) -> Result<HostMetrics, Failure> {

@@ -2,7 +2,7 @@
 use super::super::{Mark, Mutate, Observe, Observer, Status};
 use crate::resource::{Access, CallCtx, Failure, ResourceId, Service, world::World};
 use async_trait::async_trait;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 pub struct Simulated {
     id: ResourceId,
@@ -11,23 +11,18 @@ pub struct Simulated {
     world: World,
     /// Looked at until the world has another state.
     real: Option<Arc<Observer>>,
-    status: Mutex<Option<Status>>,
 }
 
 pub fn simulate(id: &ResourceId, uses: &[ResourceId], real: Option<Arc<Observer>>, world: &World) -> Access<Service> {
-    let (id, uses, world, status) = (id.clone(), uses.to_vec(), world.clone(), Mutex::new(None));
-    let driver = Arc::new(Simulated { id, uses, world, real, status });
+    let (id, uses, world) = (id.clone(), uses.to_vec(), world.clone());
+    let driver = Arc::new(Simulated { id, uses, world, real });
     Access { observer: driver.clone(), mutator: driver }
 }
 
 impl Simulated {
-    fn known(&self) -> Option<Status> {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn becomes(&self, status: Status, call: &CallCtx) -> Result<(), Failure> {
         let before = self.status().await?;
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        self.world.becomes(&self.id, status);
         if before != status {
             self.world.says(&call.key, &self.id, format!("{} → {}", before.as_str(), status.as_str()));
         }
@@ -45,7 +40,7 @@ impl Simulated {
 #[async_trait]
 impl Observe for Simulated {
     async fn status(&self) -> Result<Status, Failure> {
-        match (self.known(), &self.real) {
+        match (self.world.service(&self.id), &self.real) {
             (Some(status), _) => Ok(status),
             (None, Some(real)) => real.status().await,
             // Before an upgrade a product runs.
@@ -80,6 +75,7 @@ impl Mutate for Simulated {
         Ok(())
     }
     async fn reload(&self, call: &CallCtx) -> Result<(), Failure> {
+        self.world.disturb();
         self.world.says(&call.key, &self.id, "reads its configuration again");
         Ok(())
     }

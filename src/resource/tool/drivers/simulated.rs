@@ -32,6 +32,7 @@ impl Observe for Simulated {
 #[async_trait]
 impl Mutate for Simulated {
     async fn run(&self, call: &CallCtx) -> Result<String, Failure> {
+        self.world.disturb();
         self.uses.iter().for_each(|id| self.world.touch(id, &call.key));
         let changes: Vec<String> = self.uses.iter().map(|id| format!("{} {}", id.kind, id.name)).collect();
         let text = match changes.is_empty() {

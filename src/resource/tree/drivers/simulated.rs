@@ -1,35 +1,59 @@
 //! A tree of the simulated world.
-use super::super::{Archive, Entry, Mutate, Observe, Observer};
+use super::super::{Archive, Entry, EntryKind, Mutate, Observe, Observer};
 use crate::resource::{
-    Access, CallCtx, Failure, ResourceId, Tree,
-    copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
+    Access, CallCtx, Failure, FailureKind, ResourceId, Tree,
+    copies::Fingerprint,
+    stand_in::{Place, StandIn},
     world::{Content, World, Written},
 };
 use async_trait::async_trait;
-use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 struct Simulated {
-    id: ResourceId,
-    world: World,
+    place: Place,
     /// Looked at for what was not written since.
     real: Option<Arc<Observer>>,
-    copies: Mutex<BTreeMap<String, Content>>,
 }
 
 pub fn simulate(id: &ResourceId, real: Option<Arc<Observer>>, world: &World) -> Access<Tree> {
-    let driver = Arc::new(Simulated { id: id.clone(), world: world.clone(), real, copies: Mutex::default() });
+    let driver = Arc::new(Simulated { place: Place::new(id, world), real });
     Access { observer: driver.clone(), mutator: driver }
 }
 
 impl Simulated {
-    fn keep(&self, id: &str) {
-        let content = self.world.content(&self.id);
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), content);
+    fn put(&self, path: &str, written: Written, call: &CallCtx) {
+        self.place.world.write(&self.place.id, path, written, &call.key);
     }
+}
+
+impl StandIn for Simulated {
+    const COMPARED: &'static str = "file by file";
+    fn place(&self) -> &Place {
+        &self.place
+    }
+    fn fingerprint_of(&self, _: &Content) -> Fingerprint {
+        Fingerprint::default()
+    }
+}
+
+/// What stands directly in a folder of what was written. A folder is there once anything is in it.
+fn written_in<'w>(folder: &str, written: &'w BTreeMap<String, Written>) -> BTreeMap<&'w str, Entry> {
+    let mut entries = BTreeMap::new();
+    for (path, written) in written {
+        let inside = match folder {
+            "" => Some(path.as_str()),
+            folder => path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')),
+        };
+        let Some(inside) = inside else { continue };
+        let (name, kind, bytes, target) = match (inside.split_once('/'), written) {
+            (Some((name, _)), _) => (name, EntryKind::Folder, 0, String::new()),
+            (None, Written::Folder(_)) => (inside, EntryKind::Folder, 0, String::new()),
+            (None, Written::File(content)) => (inside, EntryKind::File, content.len() as u64, String::new()),
+            (None, Written::Link(target)) => (inside, EntryKind::Link, 0, target.clone()),
+        };
+        entries.insert(name, Entry { name: name.to_owned(), kind, bytes, target });
+    }
+    entries
 }
 
 /// The same path, however it is written.
@@ -45,17 +69,32 @@ fn plain(path: &str) -> Result<String, Failure> {
 #[async_trait]
 impl Observe for Simulated {
     async fn read(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        match (self.world.content(&self.id).written.get(&plain(path)?), &self.real) {
+        match (self.place.content().written.get(&plain(path)?), &self.real) {
             (Some(Written::File(content)), _) => Ok(content.clone()),
             (_, Some(real)) => real.read(path).await,
             (_, None) => Ok(Vec::new()),
         }
     }
     async fn list(&self, path: &str) -> Result<Vec<Entry>, Failure> {
-        match &self.real {
-            Some(real) => real.list(path).await,
-            None => Ok(Vec::new()),
+        let content = self.place.content();
+        // What a driver denies it denies here too; the tree itself is `.` or nothing.
+        let folder = if matches!(path, "" | ".") { String::new() } else { plain(path)? };
+        let mut new = written_in(&folder, &content.written);
+        let mut entries = match &self.real {
+            Some(real) => match real.list(path).await {
+                Err(failure) if failure.kind == FailureKind::NotFound && !new.is_empty() => Vec::new(),
+                listed => listed?,
+            },
+            None => Vec::new(),
+        };
+        for entry in &mut entries {
+            if let Some(new) = new.remove(entry.name.as_str()) {
+                *entry = new;
+            }
         }
+        entries.extend(new.into_values());
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
     }
     async fn written(&self, _: &str, _: &[u8]) -> Result<bool, Failure> {
         Ok(false)
@@ -69,74 +108,23 @@ impl Observe for Simulated {
 }
 
 #[async_trait]
-impl ObserveCopies for Simulated {
-    async fn fingerprint(&self, _: &CallCtx) -> Result<Fingerprint, Failure> {
-        Ok(Fingerprint::default())
-    }
-    async fn loss(&self, _: &Snapshot, _: &CallCtx) -> Result<Vec<Lost>, Failure> {
-        Ok(Vec::new())
-    }
-    async fn inspect(&self, _: &Snapshot, _: &CallCtx) -> Result<(), Failure> {
-        Ok(())
-    }
-    async fn quiet(&self, _: &CallCtx) -> Result<(), Failure> {
-        Ok(())
-    }
-    async fn exchanged(&self, _: &Snapshot, _: &[Value]) -> Result<Exchange, Failure> {
-        Ok(Exchange::NotDone)
-    }
-}
-
-#[async_trait]
-impl MutateCopies for Simulated {
-    async fn take(&self, id: &str, call: &CallCtx) -> Result<Snapshot, Failure> {
-        self.keep(id);
-        self.world.says(&call.key, &self.id, "a stand-by is made and compared, file by file");
-        Ok(Snapshot {
-            id: id.to_owned(),
-            place: "simulated".to_owned(),
-            method: "stand-by".to_owned(),
-            bytes: 0,
-            proven: true,
-            fingerprint: Fingerprint::default(),
-            copied: 0,
-            detector: String::new(),
-        })
-    }
-    async fn refresh(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
-        self.keep(&snapshot.id);
-        self.world.says(&call.key, &self.id, "its stand-by is brought up to date and compared");
-        Ok(snapshot.clone())
-    }
-    async fn exchange(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Restored, Failure> {
-        let copy = self.copies.lock().unwrap_or_else(PoisonError::into_inner).get(&snapshot.id).cloned();
-        self.world.put_back(&self.id, copy.unwrap_or_default());
-        self.world.says(&call.key, &self.id, "its stand-by becomes live, what was live is kept aside");
-        Ok(Restored { exchanged: true, aside: None, lost: Vec::new() })
-    }
-    async fn discard(&self, _: &Snapshot, _: &CallCtx) -> Result<u64, Failure> {
-        Ok(0)
-    }
-}
-
-#[async_trait]
 impl Mutate for Simulated {
     async fn write(&self, path: &str, content: &[u8], call: &CallCtx) -> Result<(), Failure> {
         let path = plain(path)?;
-        self.world.says(&call.key, &self.id, format!("{path} is written, {} bytes", content.len()));
-        self.world.write(&self.id, &path, Written::File(content.to_vec()), &call.key);
+        self.place.says(call, format!("{path} is written, {} bytes", content.len()));
+        self.put(&path, Written::File(content.to_vec()), call);
         Ok(())
     }
     async fn install(&self, path: &str, archive: &Archive, call: &CallCtx) -> Result<(), Failure> {
         let path = plain(path)?;
-        self.world.says(&call.key, &self.id, format!("{path} is installed"));
-        self.world.write(&self.id, &path, Written::File(archive.sha256.clone().into_bytes()), &call.key);
+        self.place.says(call, format!("{path} is installed"));
+        self.put(&path, Written::Folder(archive.sha256.clone()), call);
         Ok(())
     }
     async fn link(&self, path: &str, target: &str, call: &CallCtx) -> Result<(), Failure> {
         let path = plain(path)?;
-        self.world.says(&call.key, &self.id, format!("{path} → {target}"));
-        self.world.write(&self.id, &path, Written::Link(target.to_owned()), &call.key);
+        self.place.says(call, format!("{path} → {target}"));
+        self.put(&path, Written::Link(target.to_owned()), call);
         Ok(())
     }
 }
