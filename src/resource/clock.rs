@@ -1,4 +1,5 @@
 //! The time that operations wait by.
+use super::process::give_back;
 use std::{
     sync::{
         Arc,
@@ -23,6 +24,9 @@ pub struct Simulated {
     /// milliseconds
     passed: AtomicU64,
 }
+
+/// Getting the program's text back takes less than a millisecond.
+const LONG: Duration = Duration::from_secs(1);
 
 impl Clock {
     /// `at`: what it says first, in milliseconds since 1970-01-01 UTC.
@@ -69,7 +73,12 @@ impl Clock {
 
     pub async fn sleep(&self, time: Duration) {
         match self {
-            Self::Real => tokio::time::sleep(time).await,
+            Self::Real => {
+                if time >= LONG {
+                    give_back();
+                }
+                tokio::time::sleep(time).await;
+            }
             Self::Simulated(clock) => {
                 let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
                 // Whoever waits in a loop gets on, however little it waits for.

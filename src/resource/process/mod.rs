@@ -7,6 +7,7 @@ mod helper;
 mod identity;
 mod launch;
 mod output;
+mod text;
 mod user;
 
 pub use family::{Ended, Family};
@@ -14,6 +15,7 @@ pub use helper::{Helper, Wire, own_executable};
 pub use identity::{Handle, Identity, all, boot_id, descendants, end, marked, since_boot, unique};
 pub use launch::{Program, become_program};
 pub use output::{Collected, Redaction, bounded};
+pub use text::give_back;
 pub use user::User;
 
 use super::Failure;
