@@ -26,6 +26,7 @@ pub mod dry;
 pub mod failure;
 pub mod gate;
 pub mod journal;
+pub mod key;
 pub mod package;
 pub mod plain;
 pub mod report;

@@ -2,9 +2,9 @@ use super::{Exit, Global, Refused, columns::count, moment, ui};
 use crate::{
     journal::{
         Audit, Finding, Head,
-        chain::hex,
         export::{self, Opened},
     },
+    key::hex,
     package::Package,
     report::text,
     site::Site,

@@ -1,6 +1,7 @@
 use super::{Exit, Global, Refused, columns::count, state, ui};
 use crate::{
-    journal::{self, Error, Reader, RunId, chain::hex, export},
+    journal::{self, Error, Reader, RunId, export},
+    key::hex,
     package::Package,
     site::Site,
 };

@@ -1,5 +1,6 @@
 //! A file per subcommand: its arguments and what it does. `ui` alone writes to the terminal.
 mod allow;
+mod approve;
 mod assess;
 mod audit;
 mod begin;
@@ -29,6 +30,7 @@ mod restore_points;
 mod resume;
 mod rollback;
 mod runs;
+mod saved;
 mod shop;
 mod show;
 mod state;
@@ -84,6 +86,7 @@ commands! {
     Allow(allow),
     Assess(assess),
     Plan(plan),
+    Approve(approve),
     Explore(explore),
     Test(test),
     Prepare(prepare),

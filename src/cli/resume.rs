@@ -127,6 +127,13 @@ impl Args {
         report: &Report,
     ) -> anyhow::Result<()> {
         let number = run.run;
+        if package.digest != run.header.digest && run.header.approved.is_some() {
+            let message = format!("run {number} keeps to a plan that was approved, of another build of the package");
+            let hint = format!(
+                "leave `--package` out to go on with the one that began it, or take it back: `backout rollback --run {number}`"
+            );
+            return Err(Refused::new(message).hint(hint).into());
+        }
         if package.digest != run.header.digest {
             let replayed = replay::of_run(&lead.journal(), run, package, lead.script(package)?).await?;
             if let Some(difference) = replayed.differences.first() {

@@ -1,4 +1,5 @@
 //! Runs that touch nothing: the script's own life cycle, led by the same code, over simulated drivers.
+pub mod approval;
 mod check;
 mod explore;
 mod given;

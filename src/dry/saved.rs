@@ -1,23 +1,33 @@
 //! A plan that was put aside for approval: what it is bound to, and what a run that keeps to it may do.
-use super::plan::{Plan, Step};
+use super::{
+    approval::Approval,
+    plan::{Plan, Step},
+};
 use crate::{
     diagnostic::shown,
-    journal::{self, Approved, ApprovedOperation, ApprovedStep},
+    journal::{self, Approved, ApprovedBy, ApprovedOperation, ApprovedStep},
     resource::{ResourceId, service::Observer},
     run::life_cycle::Plans,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Another format is refused, never guessed at.
 const FORMAT: u64 = 1;
+
+/// More than anybody waits for.
+const MOST_APPROVALS: usize = 100;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
     pub format: u64,
     pub bound: Bound,
     pub plan: Plan,
+    /// Signatures over all of the above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approval>,
 }
 
 /// What a plan was made from. Where any of it is otherwise, the plan is stale.
@@ -38,7 +48,7 @@ pub struct Bound {
 
 impl Saved {
     pub fn new(bound: Bound, plan: Plan) -> Self {
-        Self { format: FORMAT, bound, plan }
+        Self { format: FORMAT, bound, plan, approvals: Vec::new() }
     }
 
     pub fn text(&self) -> serde_json::Result<String> {
@@ -53,11 +63,25 @@ impl Saved {
             Some(Some(other)) => return Err(format!("it has the format {other}, this Backout reads {FORMAT}")),
             _ => return Err("it has no format number".to_owned()),
         }
-        serde_json::from_value(value).map_err(|error| shown(&error.to_string()))
+        let saved: Self = Self::deserialize(&value).map_err(|error| shown(&error.to_string()))?;
+        // What this Backout would leave out when it writes it was never signed either.
+        if serde_json::to_value(&saved).ok().as_ref() != Some(&value) {
+            return Err("it says more, or says it otherwise, than this Backout writes".to_owned());
+        }
+        if saved.approvals.len() > MOST_APPROVALS {
+            return Err(format!("it has more than {MOST_APPROVALS} approvals"));
+        }
+        Ok(saved)
+    }
+
+    /// `sha256:…` of all that is approved, in the one form that it has.
+    pub fn digest(&self) -> serde_json::Result<String> {
+        let text = serde_json::to_vec(&(self.format, &self.bound, &self.plan))?;
+        Ok(format!("sha256:{:x}", Sha256::digest(text)))
     }
 
     /// What the run's journal keeps of it.
-    pub fn approved(&self) -> Approved {
+    pub fn approved(&self, approvals: Vec<ApprovedBy>) -> Approved {
         let step = |step: &Step| ApprovedStep {
             phase: step.phase.clone(),
             rolled_back: step.rolled_back,
@@ -69,7 +93,7 @@ impl Saved {
                 .map(|o| ApprovedOperation { operation: o.operation.clone(), label: o.label.clone() })
                 .collect(),
         };
-        Approved { steps: self.plan.steps.iter().chain(&self.plan.if_it_fails).map(step).collect() }
+        Approved { approvals, steps: self.plan.steps.iter().chain(&self.plan.if_it_fails).map(step).collect() }
     }
 }
 

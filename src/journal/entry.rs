@@ -238,6 +238,18 @@ pub struct Header {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approved {
     pub steps: Vec<ApprovedStep>,
+    /// those whose word counted on this site
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovedBy>,
+}
+
+/// Who has approved a plan, and as what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovedBy {
+    pub name: String,
+    pub role: String,
+    /// milliseconds since 1970-01-01 UTC, by the clock of the one who approved
+    pub at: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,13 +2,14 @@
 //! entries in between their digests alone, a signed head at the end, and files that belong to the run.
 use super::{
     audit::{self, Audit, Check},
-    chain::{Columns, Hash, from_hex, genesis, hex},
+    chain::{Columns, Hash, genesis},
     entry::RunId,
     error::Error,
     file::{self, MARKED},
     head::{self, Head},
     reader::Reader,
 };
+use crate::key::{from_hex, hex};
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use std::{

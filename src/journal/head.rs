@@ -1,27 +1,15 @@
 //! The head of the chain, signed: how far it went, and with which hash. Whoever cuts the journal off, or writes it anew from some
 //! entry on, cannot make the head fit without the key.
-use super::{
-    chain::{Hash, from_hex, hex},
-    error::Error,
-};
-use ring::{
-    rand::SystemRandom,
-    signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
-};
+use super::{chain::Hash, error::Error};
+use crate::key::{self, Key, from_hex, hex};
 use rusqlite::{Connection, OptionalExtension};
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 use std::{
-    fmt,
-    fs::File,
-    io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fmt, io,
     path::{Path, PathBuf},
     str::FromStr,
     time::{SystemTime, UNIX_EPOCH},
 };
-
-/// A head is one line of less than this.
-const LONGEST: u64 = 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -35,13 +23,12 @@ pub struct Head {
 }
 
 impl Head {
-    fn sign(entry: i64, hash: Hash, pair: &Ed25519KeyPair) -> Option<Self> {
-        let key = pair.public_key().as_ref().try_into().ok()?;
+    fn sign(entry: i64, hash: Hash, key: &Key) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        let mut head = Self { entry, hash, at, key, signature: [0; 64] };
-        head.signature = pair.sign(head.signed().as_bytes()).as_ref().try_into().ok()?;
-        Some(head)
+        let mut head = Self { entry, hash, at, key: key.public(), signature: [0; 64] };
+        head.signature = key.sign(head.signed().as_bytes());
+        head
     }
 
     /// The head in a file; `None`: there is none.
@@ -80,10 +67,9 @@ impl FromStr for Head {
             ((name, format) == ("backout-head", "1") && words.next().is_none()).then_some(head)
         };
         let head = read().ok_or("is no signed head")?;
-        let key = UnparsedPublicKey::new(&ED25519, head.key);
         // As it would be written, so that one head is never two lines.
         let signed = head.signed();
-        match line.starts_with(&signed) && key.verify(signed.as_bytes(), &head.signature).is_ok() {
+        match line.starts_with(&signed) && key::holds(&head.key, signed.as_bytes(), &head.signature) {
             true => Ok(head),
             false => Err("does not bear the signature of its key"),
         }
@@ -101,7 +87,7 @@ pub fn key_path(journal: &Path) -> PathBuf {
 /// The head that lies at a path; `None`: nothing does.
 pub fn read(path: &Path) -> Result<Option<Head>, Error> {
     let unreadable = |reason: String| Error::Unreadable { path: path.display().to_string(), reason };
-    match small_file(path) {
+    match key::small_file(path) {
         Ok(bytes) => {
             let line = String::from_utf8(bytes).map_err(|_| unreadable("is no signed head".into()))?;
             line.parse().map(Some).map_err(|reason: &str| unreadable(reason.into()))
@@ -119,22 +105,7 @@ pub fn public_key(journal: &Path) -> Result<Option<[u8; 32]>, Error> {
     {
         return Ok(None);
     }
-    let (_, pair) = key(journal)?;
-    Ok(pair.public_key().as_ref().try_into().ok())
-}
-
-/// Nothing that blocks, and no more than a head or a key can be.
-fn small_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("is no file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(io::Error::other("is too long"));
-    }
-    Ok(bytes)
+    Ok(Some(own(journal)?.public()))
 }
 
 /// Signs that the chain goes as far as this entry, and keeps that beside the journal; what was signed before has to stand in it
@@ -147,10 +118,10 @@ pub fn advance(db: &Connection, journal: &Path, entry: i64) -> Result<(), Error>
         let found = db.query_row("SELECT hash FROM entry WHERE id = ?1", [entry], |row| row.get::<_, Hash>(0));
         found.optional().map_err(|cause| Error::Sqlite { path: journal.display().to_string(), cause })
     };
-    let (lock, pair) = key(journal)?;
-    flock(&lock, FlockOperation::LockExclusive).map_err(|error| unwritten(error.into()))?;
+    let key = own(journal)?;
+    flock(key.file(), FlockOperation::LockExclusive).map_err(|error| unwritten(error.into()))?;
     if let Some(before) = read(&path)? {
-        let own = pair.public_key().as_ref() == before.key;
+        let own = key.public() == before.key;
         if !own || hash(before.entry)? != Some(before.hash) {
             return Err(Error::Rewritten { path: journal.display().to_string(), entry: before.entry });
         }
@@ -159,55 +130,17 @@ pub fn advance(db: &Connection, journal: &Path, entry: i64) -> Result<(), Error>
         }
     }
     let Some(hash) = hash(entry)? else { return Err(Error::Damaged { id: entry, reason: "it is gone".into() }) };
-    let Some(head) = Head::sign(entry, hash, &pair) else { return Ok(()) };
-    write(&path, format!("{head}\n").as_bytes(), true).map_err(unwritten)
+    let head = Head::sign(entry, hash, &key);
+    key::write(&path, format!("{head}\n").as_bytes(), true).map_err(unwritten)
 }
 
 /// Signs a head that is not kept beside the journal.
 pub fn sign(journal: &Path, entry: i64, hash: Hash) -> Result<Head, Error> {
-    let (_, pair) = key(journal)?;
-    Head::sign(entry, hash, &pair).ok_or_else(|| Error::Unreadable {
-        path: key_path(journal).display().to_string(),
-        reason: "cannot sign".into(),
-    })
+    Ok(Head::sign(entry, hash, &own(journal)?))
 }
 
-/// Made when it is first needed. Who has it can sign another past, so nobody else may read it.
-fn key(journal: &Path) -> Result<(File, Ed25519KeyPair), Error> {
+/// Made when it is first needed. Who has it can sign another past.
+fn own(journal: &Path) -> Result<Key, Error> {
     let path = key_path(journal);
-    let unreadable = |reason: &str| Error::Unreadable { path: path.display().to_string(), reason: reason.into() };
-    let io = |error: io::Error| unreadable(&error.to_string());
-    if let Err(error) = path.symlink_metadata()
-        && error.kind() == io::ErrorKind::NotFound
-    {
-        let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| unreadable("cannot be made"))?;
-        match write(&path, made.as_ref(), false) {
-            // Another process was first.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(io)?,
-        }
-    }
-    let bytes = small_file(&path).map_err(io)?;
-    let file = File::open(&path).map_err(io)?;
-    let about = file.metadata().map_err(io)?;
-    if about.mode() & 0o077 != 0 {
-        return Err(unreadable("can be read by others than its owner"));
-    }
-    // ring tells nothing of the key in its errors.
-    let pair = Ed25519KeyPair::from_pkcs8(&bytes).map_err(|_| unreadable("is no key"))?;
-    Ok((file, pair))
-}
-
-/// As a whole or not at all, also when the power fails.
-fn write(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Nobody but its owner may read or write what is made so.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    match replace {
-        true => file.persist(path).map_err(|e| e.error)?,
-        false => file.persist_noclobber(path).map_err(|e| e.error)?,
-    };
-    File::open(folder)?.sync_all()
+    Key::own(&path).map_err(|reason| Error::Unreadable { path: path.display().to_string(), reason })
 }

@@ -19,8 +19,8 @@ mod writer;
 
 pub use audit::{Audit, Finding, audit};
 pub use entry::{
-    Approved, ApprovedOperation, ApprovedStep, Ending, Entry, FORMAT, Header, Level, Limits, Place, Recorded, Request,
-    Resumption, Risk, RunId, Step,
+    Approved, ApprovedBy, ApprovedOperation, ApprovedStep, Ending, Entry, FORMAT, Header, Level, Limits, Place,
+    Recorded, Request, Resumption, Risk, RunId, Step,
 };
 pub use error::Error;
 pub use head::Head;

@@ -25,6 +25,7 @@ impl Site {
         let mut mistakes = self.overlaps();
         mistakes.extend(self.bindings());
         mistakes.extend(self.roots());
+        mistakes.extend(self.unapprovable());
         mistakes
     }
 

@@ -1,5 +1,8 @@
 //! `[allow."vendor/name"]`: what a package may do here.
-use super::KINDS;
+use super::{
+    KINDS,
+    approval::{self, Approval},
+};
 use crate::{
     diagnostic::{
         Location, Mistake,
@@ -38,6 +41,8 @@ pub struct Grant {
 pub struct Require {
     /// `None`: `high`, because a blocker refuses anyway
     pub max_risk: Option<MaxRisk>,
+    /// Who must have approved the plan of an upgrade.
+    pub approval: Option<Approval>,
     /// Values that the site sets instead of the package's defaults.
     pub settings: BTreeMap<String, At<Written>>,
 }
@@ -115,8 +120,9 @@ fn grant(kind: &str, item: &Item<'_>) -> Option<Grant> {
 fn require(table: Table<'_>) -> Require {
     let words = [("low", MaxRisk::Low), ("medium", MaxRisk::Medium), ("high", MaxRisk::High)];
     let max_risk = table.get("max-risk").and_then(|item| item.word(&words));
+    let approval = table.get("approval").and_then(|item| approval::approval(&item));
     let setting = |item: &Item<'_>| Some(At { value: Written::read(item)?, location: item.location() });
     let settings = table.named("settings").iter().filter_map(|item| Some((item.key.clone(), setting(item)?))).collect();
     table.finish();
-    Require { max_risk, settings }
+    Require { max_risk, approval, settings }
 }

@@ -2,6 +2,8 @@
 //! out wrong; what the host really has is looked at apart (`survey`), because a site must also be readable half-way.
 mod agree;
 mod allow;
+mod approval;
+mod approver;
 mod changes;
 mod check;
 pub mod first;
@@ -15,6 +17,8 @@ mod survey;
 
 pub use agree::Foreign;
 pub use allow::{Allow, Grant, MaxRisk, Require};
+pub use approval::{Approval, Signed};
+pub use approver::{Approver, Trusted};
 pub use changes::changes;
 pub use check::{Findings, Missing, Note};
 pub use grant::{Addition, meaning, replace};
@@ -53,6 +57,8 @@ pub struct Site {
     /// By name of the package.
     pub allow: BTreeMap<String, Allow>,
     pub limits: Limits,
+    /// People whose approval of a plan counts, by name.
+    pub approvers: BTreeMap<String, Approver>,
     /// Services and tools that may run as root what a package has written.
     pub allow_root: Vec<ResourceId>,
     pub(crate) source: Arc<Source>,

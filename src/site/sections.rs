@@ -1,5 +1,5 @@
 //! The sections of a site file: one for each kind of resource, and the document as a whole.
-use super::{KINDS, Product, Site, VersionOf, allow, limits, path, secret};
+use super::{KINDS, Product, Site, VersionOf, allow, approver, limits, path, secret};
 use crate::{
     condition::RESERVED,
     diagnostic::{
@@ -27,6 +27,7 @@ pub struct Draft {
     pub sections: Sections,
     allow: Vec<allow::Allow>,
     limits: limits::Limits,
+    approvers: BTreeMap<String, approver::Approver>,
 }
 
 #[derive(Default)]
@@ -59,6 +60,7 @@ impl Draft {
             product: self.product,
             allow: self.allow.into_iter().map(|allow| (allow.package.clone(), allow)).collect(),
             limits: self.limits,
+            approvers: self.approvers,
             allow_root: s.allow_root,
             source,
             locations: s.locations,
@@ -101,10 +103,11 @@ pub fn document(root: Table<'_>, dir: &Path) -> Draft {
     });
     let allow = allow::allow(&root);
     let limits = limits::limits(&root);
+    let approvers = approver::approvers(&root, dir);
     root.finish();
     let sections =
         Sections { databases, trees, services, metrics, probes, tools, allow_root, locations: sections.locations };
-    Draft { state, product, sections, allow, limits }
+    Draft { state, product, sections, allow, limits, approvers }
 }
 
 fn each<'d, S>(

@@ -42,6 +42,7 @@ impl Site {
         }
         self.twins(&mut mistakes);
         self.own_place(&mut mistakes);
+        mistakes.0.extend(self.trusted().err().unwrap_or_default());
         mistakes.sort();
         mistakes
     }

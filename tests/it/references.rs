@@ -67,6 +67,8 @@ fn every_key_of_a_site_is_explained() {
         ("[probe.x]\n[probe.x.load]\n", "`[probe.NAME]`"),
         ("[allow.\"a/b\"]\n", "`[allow.\"VENDOR/NAME\"]`"),
         ("[allow.\"a/b\".require]\n", "`[allow.\"VENDOR/NAME\"]`"),
+        ("[allow.\"a/b\".require.approval]\n", "`[allow.\"VENDOR/NAME\"]`"),
+        ("[approver.x]\n", "`[approver.NAME]`"),
         ("[limits]\n", "`[limits]`"),
     ]);
     for (text, heading) in cases {

@@ -1,4 +1,6 @@
 //! Plans that were approved: what runs is what they say, and nothing else.
+mod approvals;
+
 use crate::support::{
     bench::{BACKOUT, PATIENCE},
     call, faulty,

@@ -351,7 +351,7 @@ settings.watch = []
                 |
              80 | rehearsed-within = "7d"
                 | ^^^^^^^^^^^^^^^^
-                = there are `max-risk`, `settings`
+                = there are `max-risk`, `approval`, `settings`
 
             backout.toml:81:18: `allow."acme/shop".require.settings.watch` must be a text, a number, `true` or `false`
                 |
@@ -380,4 +380,120 @@ fn a_file_without_end_or_bottom_is_refused_in_time() {
     folder.write("other.toml", [b'a', b'\n', 0xff]);
     let mistakes = Site::load(&folder.at("other.toml")).unwrap_err();
     assert!(mistakes.to_string().contains("other.toml:2:1: this is not UTF-8"), "{mistakes}");
+}
+
+#[test]
+fn whoever_cannot_approve_is_found_before_it_matters() {
+    refused(
+        r#"[approver.anna]
+key = "keys/anna.pub"
+roles = ["dba"]
+usr = "anna"
+
+[approver."an na"]
+
+[approver.bert]
+roles = []
+
+[allow."acme/shop".require]
+approval = { role = "dba", not-the-runner = "yes" }
+
+[allow."acme/web".require]
+approval = []
+
+[allow."acme/db".require]
+approval = ["d b", 7]
+"#,
+        expect![[r#"
+            backout.toml:4:1: unknown key `usr` in `approver.anna`
+               |
+             4 | usr = "anna"
+               | ^^^
+               = did you mean `user`?
+
+            backout.toml:6:11: `an na` cannot be a name
+               |
+             6 | [approver."an na"]
+               |           ^^^^^^^
+               = a name is made of letters, digits, `-`, `_` and `.`, and begins with a letter or digit
+
+            backout.toml:8:11: `approver.bert` has no `key`
+               |
+             8 | [approver.bert]
+               |           ^^^^
+               = add `key = "keys/anna.pub"`
+
+            backout.toml:9:9: `approver.bert.roles` is empty
+               |
+             9 | roles = []
+               |         ^^
+               = name a role, as in `"dba"`
+
+            backout.toml:12:1: `allow."acme/shop".require.approval` has no `roles`
+                |
+             12 | approval = { role = "dba", not-the-runner = "yes" }
+                | ^^^^^^^^
+                = add `roles = ["dba"]`
+
+            backout.toml:12:14: unknown key `role` in `allow."acme/shop".require.approval`
+                |
+             12 | approval = { role = "dba", not-the-runner = "yes" }
+                |              ^^^^
+                = did you mean `roles`?
+
+            backout.toml:12:45: `allow."acme/shop".require.approval.not-the-runner` must be `true` or `false`, not a string
+                |
+             12 | approval = { role = "dba", not-the-runner = "yes" }
+                |                                             ^^^^^
+
+            backout.toml:15:12: `allow."acme/web".require.approval` is empty
+                |
+             15 | approval = []
+                |            ^^
+                = name a role, as in `"dba"`
+
+            backout.toml:18:20: `allow."acme/db".require.approval` must be a string, not an integer
+                |
+             18 | approval = ["d b", 7]
+                |                    ^"#]],
+    );
+    refused(
+        r#"[approver.anna]
+key = "keys/anna.pub"
+roles = "dba"
+
+[allow."acme/shop".require]
+approval = { roles = ["dba"], not-the-runner = true }
+
+[allow."acme/web".require]
+approval = ["dbaa", "owner"]
+
+[allow."acme/db".require]
+approval = ["dba", "dba"]
+"#,
+        expect![[r#"
+            backout.toml:1:11: approver `anna` has no `user`, so nobody could tell whether it is the one who runs an upgrade
+               |
+             1 | [approver.anna]
+               |           ^^^^
+               = say as which account this person works here: `user = "…"`
+
+            backout.toml:9:13: no approver has the role `dbaa`
+               |
+             9 | approval = ["dbaa", "owner"]
+               |             ^^^^^^
+               = did you mean `dba`?
+
+            backout.toml:9:21: no approver has the role `owner`
+               |
+             9 | approval = ["dbaa", "owner"]
+               |                     ^^^^^^^
+               = there is `dba`
+
+            backout.toml:12:20: too few approvers: nobody is left who could approve as `dba`
+                |
+             12 | approval = ["dba", "dba"]
+                |                    ^^^^^
+                = each role is approved by a person of its own"#]],
+    );
 }
