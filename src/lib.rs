@@ -4,8 +4,8 @@
 //! package ─► site ─► session ─► capability ─► gate ─► journal ─► report
 //! ```
 //!
-//! `resource` serves capability and gate; `run` leads a run along the line; `dry` does so in a simulated world; `cli`
-//! composes.
+//! `resource` serves capability and gate; `run` leads a run along the line; `dry` does so in a simulated world, `rehearse` on
+//! copies; `cli` composes.
 #![cfg_attr(
     test,
     allow(
@@ -29,6 +29,7 @@ pub mod journal;
 pub mod key;
 pub mod package;
 pub mod plain;
+pub mod rehearse;
 pub mod report;
 pub mod resource;
 pub mod run;

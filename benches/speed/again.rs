@@ -60,7 +60,9 @@ impl Asked {
             Run::begin(folder.path(), setup(folder.path(), script.clone(), &CancellationToken::new(), || {}).await);
         let run = run.unwrap();
         run.carry_out(Phase::Upgrade, false, &[step(name)]).await.unwrap();
-        run.end(&Ending { outcome: "upgraded".into(), exit: 0, message: String::new() }).await.unwrap();
+        run.end(&Ending { outcome: "upgraded".into(), exit: 0, message: String::new(), ..Ending::default() })
+            .await
+            .unwrap();
         let run = run.id();
         let run = Reader::open(&folder.path().join("journal.db")).unwrap().run(run).unwrap();
         Self { folder, run }

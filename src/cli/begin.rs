@@ -1,7 +1,7 @@
 //! From a package and what is held for it to a run: one that begins, or one that goes on.
 use super::{Refused, lead::Lead, people::People, state};
 use crate::{
-    gate::Quota,
+    gate::{Events, Quota},
     journal::{Header, Reader, Resumption, RunSummary},
     package::Package,
     resource::{
@@ -144,6 +144,22 @@ impl Lead {
             limits: Limits::default(),
             approver: self.people(),
             events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        })
+    }
+
+    /// Begins a run that does nothing to the product. `header` says of what it is.
+    pub fn begin_beside(&self, command: &str, header: Header) -> anyhow::Result<Run> {
+        let Header { command, site, host, seed, backout, .. } = self.header(command, None);
+        self.start(Setup {
+            header: Header { command, site, host, seed, backout, ..header },
+            facts: Facts::default(),
+            memory: Memory::default(),
+            hold: Hold::default(),
+            script: None,
+            limits: Limits::default(),
+            approver: self.people(),
+            events: Events::default(),
             cancel: self.cancel.clone(),
         })
     }

@@ -38,6 +38,16 @@ pub fn close_unfencing(lead: &Lead) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Of rehearsals, of which nothing is left.
+pub fn close_rehearsals(lead: &Lead) -> anyhow::Result<()> {
+    let Some(reader) = Reader::find(&lead.journal())? else { return Ok(()) };
+    for run in cut_off(lead, &reader, &["rehearse"])? {
+        let (outcome, message) = ("failed".to_owned(), "it was cut off; nothing of it is left".to_owned());
+        Journal::conclude(&lead.journal(), run.run, Ending { outcome, exit: 1, message, ..Ending::default() })?;
+    }
+    Ok(())
+}
+
 fn of_cut_off(outcome: &Outcome) -> Ending {
     Ending { message: "it was cut off; what it had begun is done".to_owned(), ..outcome.ending() }
 }

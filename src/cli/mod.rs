@@ -22,10 +22,11 @@ mod lead;
 mod moment;
 mod past;
 mod people;
-mod pipeline;
 mod plan;
 mod prepare;
 pub mod progress;
+mod rehearse;
+mod rehearsed;
 mod replay;
 mod restore_points;
 mod resume;
@@ -90,6 +91,7 @@ commands! {
     Approve(approve),
     Explore(explore),
     Test(test),
+    Rehearse(rehearse),
     Prepare(prepare),
     Upgrade(upgrade),
     Rollback(rollback),

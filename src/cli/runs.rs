@@ -83,9 +83,19 @@ fn table(runs: &[Run]) -> String {
             moment::local(run.summary.started),
             text::line(&header.command, 40),
             text::line(format!("{} {}", header.package, header.version).trim(), 80),
-            run.outcome().replace('-', " "),
+            outcome(run),
             run.millis().map(text::duration).unwrap_or_default(),
         ]);
     }
     columns(&rows)
+}
+
+/// A rehearsal says at once whether all held.
+fn outcome(run: &Run) -> String {
+    let outcome = run.outcome().replace('-', " ");
+    let rehearsal = run.summary.ending.as_ref().and_then(|ending| ending.rehearsal.as_ref());
+    match rehearsal.map_or(0, |rehearsal| rehearsal.findings.len() as u64) {
+        0 => outcome,
+        n => format!("{outcome}, {}", text::counted(n, "finding", "findings")),
+    }
 }

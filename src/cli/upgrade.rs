@@ -1,6 +1,7 @@
 use super::{
     Exit, Global,
     lead::{self, Common, Lead},
+    rehearsed,
     saved::{self, File},
 };
 use crate::{
@@ -32,6 +33,7 @@ impl Args {
             }
             let hold = lead.hold(lead.lend(&package)?).await?;
             lead.refuse_unfinished(&hold)?;
+            rehearsed::refuse_unrehearsed(&lead.site, &package)?;
             if let Some(file) = &saved {
                 lead.approved = Some(Box::new(file.approved(&lead, &package, &hold).await?));
             }

@@ -16,4 +16,4 @@ pub use given::{Given, Later};
 pub use plan::{Plan, Step, plan};
 pub use rules::{Finding, Rule};
 pub use scenario::{Expect, Rules, Scenario, Tests};
-pub use stage::{Call, Condition, Deviation, Failing, Path, Stage, Told};
+pub use stage::{Agreeing, Call, Condition, Deviation, Failing, Path, Stage, Told};

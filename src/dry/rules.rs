@@ -35,6 +35,7 @@ rules! {
     Loop = "loop": "a script goes on for ever where a call fails for ever",
     DependsOnTime = "depends-on-time": "which calls a script makes depends on the time of day",
     UnusedRight = "unused-right": "a right is asked for and used on no path",
+    NotRehearsed = "not-rehearsed": "the site requires a rehearsal, and there is none that holds",
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

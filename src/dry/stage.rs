@@ -87,8 +87,6 @@ pub struct Condition {
     pub within: Option<String>,
     /// Calls of other steps, once this one has called something.
     pub after: Option<String>,
-    /// where it stands in its file, counted from 1
-    pub line: usize,
 }
 
 impl Condition {
@@ -230,7 +228,7 @@ impl Stage {
         };
         let simulation = Simulation {
             clock: world.clock.clone(),
-            fate: course.clone(),
+            fate: Some(course.clone()),
             measured: self.measured.clone(),
             plans: known.map_or(0, |_| PHASES.len() as u32),
         };
@@ -293,7 +291,7 @@ async fn left(resources: &Resources) -> (BTreeSet<ResourceId>, BTreeMap<Resource
 }
 
 /// People, who say yes.
-struct Agreeing;
+pub struct Agreeing;
 #[async_trait]
 impl Approver for Agreeing {
     async fn ask(&self, _: &str, role: &str) -> Result<String, Failure> {

@@ -11,7 +11,7 @@ use crate::{
     crash,
     journal::{self, Entry, Journal, Level, Place, Recorded, Request, RunId},
     resource::{
-        CallCtx, Earlier, Failure, FailureKind, Lend, Progress, Resources, Witness,
+        CallCtx, Earlier, Failure, FailureKind, Kind, Lend, Progress, Resources, Witness,
         run::{Mutator, RUN},
     },
 };
@@ -67,10 +67,11 @@ impl Gate {
             memory: memory(resources),
             given: AtomicBool::new(false),
         });
+        let own_clock = self.fate.as_deref().and_then(|fate| fate.clock(O::On::NAME, operation.label()));
         let call = CallCtx {
             key: format!("{}/{}/{sequence}", self.run, self.place.key()),
             deadline,
-            clock: self.clock.clone(),
+            clock: own_clock.unwrap_or_else(|| self.clock.clone()),
             cancel: self.cancel.clone(),
             earlier: None,
             witness: testimony.clone(),

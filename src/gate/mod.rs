@@ -82,7 +82,7 @@ pub struct Gate {
     /// When the step's wall time is over.
     pub until: Option<Instant>,
     pub clock: Clock,
-    /// Of a simulated world.
+    /// Of a world that is simulated, or a part of which is.
     pub fate: Option<Arc<dyn Fate>>,
     /// Of a run that is bound to a plan.
     pub allowance: Option<Allowance>,

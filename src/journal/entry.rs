@@ -313,12 +313,39 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
-    /// `upgraded`, `rolled-back`, `prepared`, `verified`, `committed`, `deleted`, `unfenced`, `assessed`, `refused`, `stopped`, `in-doubt`, `failed`
+    /// `upgraded`, `rolled-back`, `prepared`, `verified`, `committed`, `deleted`, `unfenced`, `assessed`, `rehearsed`, `refused`, `stopped`, `in-doubt`, `failed`
     pub outcome: String,
     pub exit: u8,
     pub message: String,
+    /// what a rehearsal came to, whose own journal is gone with its copies
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Box<Rehearsal>>,
+}
+
+/// An upgrade and its rollback on copies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// what did not hold, a line each; none: all did
+    pub findings: Vec<String>,
+    /// `service:shop`: what was neither a copy nor a twin
+    pub simulated: Vec<String>,
+    /// with how long they took, in the order in which they ended
+    pub steps: Vec<RehearsedStep>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RehearsedStep {
+    pub phase: String,
+    pub name: String,
+    pub millis: u64,
+    /// of verifications after a rollback
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rolled_back: bool,
+    /// a part of it was simulated, so the time says nothing
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub simulated: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

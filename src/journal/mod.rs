@@ -20,7 +20,7 @@ mod writer;
 pub use audit::{Audit, Finding, audit};
 pub use entry::{
     Approved, ApprovedBy, ApprovedOperation, ApprovedStep, Ending, Entry, FORMAT, Header, Level, Limits, Place,
-    Recorded, Request, Resumption, Risk, RunId, Step,
+    Recorded, Rehearsal, RehearsedStep, Request, Resumption, Risk, RunId, Step,
 };
 pub use error::Error;
 pub use head::Head;

@@ -86,16 +86,24 @@ impl Reader {
         Box::new(std::iter::from_fn(move || pages.next()))
     }
 
-    /// How long a step took in earlier runs in which it succeeded, in milliseconds, newest first.
+    /// How long a step took in earlier runs and rehearsals in which it succeeded, in milliseconds, newest first.
     pub fn durations(&self, package: &str, phase: &str, step: &str) -> Result<Vec<u64>, Error> {
         let mut statement = self
             .db
             .prepare_cached(&format!(
-                "SELECT json_extract(e.body, '$.millis') FROM (SELECT * FROM entry WHERE {MARKED}) e
-                 JOIN (SELECT * FROM entry WHERE {MARKED}) s ON s.run = e.run AND s.kind = 'run-started'
-                 WHERE e.kind = 'step-ended' AND e.phase = ?2 AND e.step = ?3
-                   AND json_type(e.body, '$.result.Ok') IS NOT NULL AND json_extract(s.body, '$.package') = ?1
-                 ORDER BY e.id DESC LIMIT 20",
+                "WITH of_package(run) AS
+                   (SELECT run FROM entry WHERE {MARKED} AND kind = 'run-started' AND json_extract(body, '$.package') = ?1)
+                 SELECT millis FROM
+                   (SELECT e.id AS id, json_extract(e.body, '$.millis') AS millis FROM (SELECT * FROM entry WHERE {MARKED}) e
+                      JOIN of_package ON of_package.run = e.run
+                      WHERE e.kind = 'step-ended' AND e.phase = ?2 AND e.step = ?3
+                        AND json_type(e.body, '$.result.Ok') IS NOT NULL
+                    UNION ALL
+                    SELECT e.id, json_extract(s.value, '$.millis') FROM (SELECT * FROM entry WHERE {MARKED}) e
+                      JOIN of_package ON of_package.run = e.run, json_each(e.body, '$.rehearsal.steps') s
+                      WHERE e.kind = 'run-ended' AND json_extract(s.value, '$.phase') = ?2
+                        AND json_extract(s.value, '$.name') = ?3 AND json_extract(s.value, '$.simulated') IS NULL)
+                 ORDER BY id DESC LIMIT 20",
             ))
             .map_err(|e| self.error(e))?;
         let rows =

@@ -5,6 +5,7 @@ mod clock;
 pub mod copies;
 pub mod holders;
 mod http;
+mod pace;
 pub mod process;
 mod rights;
 pub mod room;
@@ -15,6 +16,7 @@ pub mod world;
 pub use crate::failure::{Failure, FailureKind};
 pub use call::{CallCtx, Earlier, Progress, Witness};
 pub use clock::Clock;
+pub use pace::Pace;
 pub use rights::{Right, Rights};
 pub use verdict::{Area, Reading, Ruling, Verdict};
 
@@ -86,6 +88,14 @@ pub struct Lend<K: Kind> {
     pub access: Access<K>,
 }
 
+impl<K: Kind> Clone for Lend<K> {
+    fn clone(&self) -> Self {
+        let Self { id, rights, terms, uses, access } = self;
+        let (id, rights, terms, uses) = (id.clone(), rights.clone(), terms.clone(), uses.clone());
+        Self { id, rights, terms, uses, access: access.clone() }
+    }
+}
+
 /// One resource as a dry run knows it: what is really there can be looked at, and there is no half that could change it.
 pub struct Shown<K: Kind> {
     pub id: ResourceId,
@@ -110,10 +120,16 @@ impl<K: Kind> Default for Lent<K> {
     }
 }
 
+impl<K: Kind> Clone for Lent<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 macro_rules! kinds { ($($name:ident: $ty:ident,)*) => {
     $(pub mod $name; pub use $name::$ty;)*
     /// Everything that is lent to a run.
-    #[derive(Default)]
+    #[derive(Clone, Default)]
     pub struct Resources {
         $(pub $name: Lent<$ty>,)*
         /// Labels of what was lent to a run that is only replayed.

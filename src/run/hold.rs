@@ -34,6 +34,11 @@ impl Hold {
         Self { resources, ..Self::default() }
     }
 
+    /// Says who holds them, where it is no run.
+    pub fn tell(&mut self, who: &str) -> std::io::Result<()> {
+        self.locks.tell(who)
+    }
+
     pub fn holds(&self, id: &ResourceId) -> bool {
         ids(&self.resources).contains(id)
     }

@@ -64,7 +64,7 @@ impl Outcome {
             Self::Stopped(why) => ("stopped", 5, why.as_str()),
             Self::InDoubt(why) => ("in-doubt", 6, why.as_str()),
         };
-        Ending { outcome: outcome.to_owned(), exit, message: message.to_owned() }
+        Ending { outcome: outcome.to_owned(), exit, message: message.to_owned(), ..Ending::default() }
     }
 }
 

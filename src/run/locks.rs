@@ -82,7 +82,12 @@ impl Locks {
 
     /// So that a second run can be told who holds it.
     pub fn name(&mut self, run: RunId) -> io::Result<()> {
-        let name = format!("run {run} (process {})", std::process::id());
+        self.tell(&format!("run {run}"))
+    }
+
+    /// The same of somebody who is no run.
+    pub fn tell(&mut self, who: &str) -> io::Result<()> {
+        let name = format!("{who} (process {})", std::process::id());
         self.0.iter_mut().try_for_each(|file| say(file, &name))
     }
 }

@@ -64,7 +64,7 @@ pub struct Setup {
 /// What a run in a simulated world has instead of the real one.
 pub struct Simulation {
     pub clock: Clock,
-    pub fate: Arc<dyn Fate>,
+    pub fate: Option<Arc<dyn Fate>>,
     /// The journal that knows how long steps took on this site.
     pub measured: Option<PathBuf>,
     /// Plans that the script was asked for already, in an equal world.
@@ -96,7 +96,7 @@ struct Inner {
     /// Databases that were shut when it began.
     shut: BTreeSet<ResourceId>,
     clock: Clock,
-    /// Of a simulated world.
+    /// Of a world that is simulated, or a part of which is.
     fate: Option<Arc<dyn Fate>>,
     /// The journal that knows how long steps took.
     measured: Option<PathBuf>,
@@ -107,7 +107,16 @@ struct Inner {
 
 impl Run {
     /// Writes the header. Nothing of the product has been touched yet.
-    pub fn begin(state: &Path, mut setup: Setup) -> Result<Self, Error> {
+    pub fn begin(state: &Path, setup: Setup) -> Result<Self, Error> {
+        Self::begin_with(state, setup, None)
+    }
+
+    /// On copies, with twins, and with what is simulated; `fate` says which that is.
+    pub fn rehearse(state: &Path, setup: Setup, fate: Arc<dyn Fate>) -> Result<Self, Error> {
+        Self::begin_with(state, setup, Some(fate))
+    }
+
+    fn begin_with(state: &Path, mut setup: Setup, fate: Option<Arc<dyn Fate>>) -> Result<Self, Error> {
         setup.header.holds = hold::ids(&setup.hold.resources).iter().map(ToString::to_string).collect();
         setup.header.bound =
             setup.hold.resources.labels().into_iter().map(|(label, id)| (label, id.to_string())).collect();
@@ -116,7 +125,7 @@ impl Run {
         if setup.memory.restore_point.run == 0 {
             setup.memory.restore_point = RestorePoint::of(id);
         }
-        Self::start(state, setup, journal, id, None)
+        Self::start(state, setup, (journal, id), None, fate)
     }
 
     /// Goes on with a run; header and limits are those that it began with, `memory` that of its restore point before it began.
@@ -125,7 +134,7 @@ impl Run {
         let journal = Journal::resume(&path, id, resumption, listener(&setup.events))?;
         let before = Before::read(&path, id, &setup.memory)?;
         setup.memory = before.memory.clone();
-        Self::start(state, setup, journal, id, Some(before))
+        Self::start(state, setup, (journal, id), Some(before), None)
     }
 
     /// In a simulated world: the same steps in the same order, one at a time, and nothing of it on any disk.
@@ -134,7 +143,7 @@ impl Run {
         setup.limits.steps_at_once = 1;
         setup.memory.restore_point = RestorePoint::of(RUN);
         let journal = Journal::simulated(RUN, setup.header.clone());
-        Self::put_together(setup, journal, RUN, None, Some(simulation))
+        Self::put_together(setup, (journal, RUN), None, simulation)
     }
 
     /// What a simulated run has come to so far.
@@ -145,27 +154,19 @@ impl Run {
     fn start(
         state: &Path,
         mut setup: Setup,
-        journal: Journal,
-        id: RunId,
+        (journal, id): (Journal, RunId),
         before: Option<Before>,
+        fate: Option<Arc<dyn Fate>>,
     ) -> Result<Self, Error> {
         let named = setup.hold.locks.name(id);
         named.map_err(|source| Error::State { path: state.display().to_string(), source })?;
-        Ok(Self::put_together(setup, journal, id, before, None))
+        let world = Simulation { clock: Clock::Real, fate, measured: Some(journal.path().to_owned()), plans: 0 };
+        Ok(Self::put_together(setup, (journal, id), before, world))
     }
 
-    fn put_together(
-        setup: Setup,
-        journal: Journal,
-        id: RunId,
-        before: Option<Before>,
-        simulation: Option<Simulation>,
-    ) -> Self {
+    fn put_together(setup: Setup, (journal, id): (Journal, RunId), before: Option<Before>, world: Simulation) -> Self {
         let Hold { mut resources, locks, shut } = setup.hold;
-        let (clock, fate, measured, plans) = match simulation {
-            Some(Simulation { clock, fate, measured, plans }) => (clock, Some(fate), measured, plans),
-            None => (Clock::Real, None, Some(journal.path().to_owned()), 0),
-        };
+        let Simulation { clock, fate, measured, plans } = world;
         let memory = Arc::new(Mutex::new(setup.memory));
         let observer = Observer { facts: setup.facts, memory: memory.clone(), approver: setup.approver };
         let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };

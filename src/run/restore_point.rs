@@ -221,7 +221,15 @@ pub(in crate::run) mod tests {
             self.entry(run, Entry::Outcome { result: Ok(output), millis: 1 });
         }
         fn ended(&mut self, run: RunId, outcome: &str) {
-            self.entry(run, Entry::RunEnded(Ending { outcome: outcome.into(), exit: 0, message: String::new() }));
+            self.entry(
+                run,
+                Entry::RunEnded(Ending {
+                    outcome: outcome.into(),
+                    exit: 0,
+                    message: String::new(),
+                    ..Ending::default()
+                }),
+            );
         }
     }
 

@@ -26,6 +26,7 @@ impl Site {
         mistakes.extend(self.bindings());
         mistakes.extend(self.roots());
         mistakes.extend(self.unapprovable());
+        mistakes.extend(self.twin_mistakes());
         mistakes
     }
 
@@ -117,11 +118,14 @@ impl Site {
     pub fn foreign_code(&self) -> Vec<Foreign<'_>> {
         let grants = self.allow.values().flat_map(|allow| allow.grants.iter().map(move |grant| (allow, grant)));
         let writable = grants.filter(|(_, grant)| grant.kind == "tree" && grant.may.contains(Right::Write));
-        let trees: Vec<(&str, &Path, &str)> = writable
+        let trees: Vec<(&str, PathBuf, &str)> = writable
             .filter_map(|(allow, grant)| {
                 let (name, tree) = self.trees.get_key_value(&grant.is.name)?;
-                Some((name.as_str(), tree.path.as_path(), allow.package.as_str()))
+                // A rehearsal writes the same into the copy.
+                let places = std::iter::once(tree.path.clone()).chain(self.scratch_of(&grant.is));
+                Some(places.map(|place| (name.as_str(), place, allow.package.as_str())))
             })
+            .flatten()
             .collect();
         let services = self.services.iter().map(|(name, section)| {
             let service::Driver::Process(process) = &section.driver;
@@ -168,7 +172,7 @@ impl Site {
 
 /// What a word of a command line, or a value of its environment, may name: `srv/app`, `--config=srv/app/x`, `bin:srv/app/bin`,
 /// `-Isrv/app/lib`, `cd srv/app && ./run`. Rather one too many: what is no path lies in no tree.
-fn named(word: &str) -> Vec<&str> {
+pub(super) fn named(word: &str) -> Vec<&str> {
     let lists = word.split(['=', ':', ',']);
     let shell = word.split(|c: char| c.is_whitespace() || "=:,;&|()<>{}`$\"'".contains(c));
     let whole: Vec<&str> = std::iter::once(word).chain(lists).chain(shell).filter(|part| !part.is_empty()).collect();

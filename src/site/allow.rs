@@ -12,7 +12,7 @@ use crate::{
     resource::{ResourceId, Rights},
 };
 use semver::VersionReq;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 #[derive(Clone, Debug)]
 pub struct Allow {
@@ -43,6 +43,8 @@ pub struct Require {
     pub max_risk: Option<MaxRisk>,
     /// Who must have approved the plan of an upgrade.
     pub approval: Option<Approval>,
+    /// An upgrade begins only if a rehearsal of the same package came to a good end so short a time before.
+    pub rehearsed_within: Option<Duration>,
     /// Values that the site sets instead of the package's defaults.
     pub settings: BTreeMap<String, At<Written>>,
 }
@@ -123,6 +125,7 @@ fn require(table: Table<'_>) -> Require {
     let approval = table.get("approval").and_then(|item| approval::approval(&item));
     let setting = |item: &Item<'_>| Some(At { value: Written::read(item)?, location: item.location() });
     let settings = table.named("settings").iter().filter_map(|item| Some((item.key.clone(), setting(item)?))).collect();
+    let rehearsed_within = table.duration("rehearsed-within");
     table.finish();
-    Require { max_risk, approval, settings }
+    Require { max_risk, approval, rehearsed_within, settings }
 }

@@ -25,7 +25,7 @@ impl Site {
     /// Every resource under its own name, with all rights: for what the host does by itself.
     pub fn everything(&self) -> Result<Resources, Mistakes> {
         let mut lending = Lending::new(self);
-        for id in self.locations.keys() {
+        for id in self.locations.keys().filter(|id| !self.is_twin(id)) {
             lending.lend(&id.name, id, Rights::all(), None);
         }
         lending.done()

@@ -14,6 +14,7 @@ mod path;
 mod secret;
 mod sections;
 mod survey;
+mod twin;
 
 pub use agree::Foreign;
 pub use allow::{Allow, Grant, MaxRisk, Require};
@@ -25,7 +26,10 @@ pub use grant::{Addition, meaning, replace};
 pub use limits::Limits;
 
 use crate::{
-    diagnostic::{Location, Mistake, Mistakes, Source, reader},
+    diagnostic::{
+        Location, Mistake, Mistakes, Source,
+        reader::{self, At},
+    },
     resource::{ResourceId, database, metrics, probe, service, tool, tree},
 };
 use std::{
@@ -38,7 +42,7 @@ use std::{
 /// Kinds of resources that a site can have, in the order of its documentation.
 pub const KINDS: &[&str] = &["database", "tree", "service", "metrics", "probe", "tool"];
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Site {
     pub path: PathBuf,
     /// The folder of the site file, absolute; what the file names is relative to it.
@@ -61,6 +65,8 @@ pub struct Site {
     pub approvers: BTreeMap<String, Approver>,
     /// Services and tools that may run as root what a package has written.
     pub allow_root: Vec<ResourceId>,
+    /// What a rehearsal has in the place of a service, a tool, metrics or a probe: the name of another one.
+    pub twins: BTreeMap<ResourceId, At<String>>,
     pub(crate) source: Arc<Source>,
     pub(crate) locations: BTreeMap<ResourceId, Location>,
 }

@@ -39,6 +39,7 @@ pub struct Sections {
     pub probes: BTreeMap<String, probe::Section>,
     pub tools: BTreeMap<String, tool::Section>,
     pub allow_root: Vec<ResourceId>,
+    pub twins: BTreeMap<ResourceId, At<String>>,
     /// All that is named, also where its section has mistakes: what uses it is not wrong then.
     pub locations: BTreeMap<ResourceId, Location>,
 }
@@ -62,6 +63,7 @@ impl Draft {
             limits: self.limits,
             approvers: self.approvers,
             allow_root: s.allow_root,
+            twins: s.twins,
             source,
             locations: s.locations,
         }
@@ -89,24 +91,45 @@ pub fn document(root: Table<'_>, dir: &Path) -> Draft {
             allow_root.push(ResourceId::new(kind, name));
         }
     };
+    let mut twins = BTreeMap::new();
+    let mut twin = |kind: &str, name: &str, table: &Table<'_>| {
+        twins.extend(reader.twin(kind, table).map(|twin| (ResourceId::new(kind, name), twin)));
+    };
     let databases = each(&root, "database", |_, table| reader.database(table));
     let trees = each(&root, "tree", |_, table| reader.tree(table));
     let services = each(&root, "service", |name, table| {
         root_allowed("service", name, &table);
+        twin("service", name, &table);
         reader.service(table)
     });
-    let metrics = each(&root, "metrics", |_, table| reader.metrics(table, &state));
-    let probes = each(&root, "probe", |_, table| reader.probe(table));
+    let metrics = each(&root, "metrics", |name, table| {
+        twin("metrics", name, &table);
+        reader.metrics(table, &state)
+    });
+    let probes = each(&root, "probe", |name, table| {
+        twin("probe", name, &table);
+        reader.probe(table)
+    });
     let tools = each(&root, "tool", |name, table| {
         root_allowed("tool", name, &table);
+        twin("tool", name, &table);
         reader.tool(table)
     });
     let allow = allow::allow(&root);
     let limits = limits::limits(&root);
     let approvers = approver::approvers(&root, dir);
     root.finish();
-    let sections =
-        Sections { databases, trees, services, metrics, probes, tools, allow_root, locations: sections.locations };
+    let sections = Sections {
+        databases,
+        trees,
+        services,
+        metrics,
+        probes,
+        tools,
+        allow_root,
+        twins,
+        locations: sections.locations,
+    };
     Draft { state, product, sections, allow, limits, approvers }
 }
 
@@ -169,6 +192,18 @@ impl Reading<'_> {
     fn path(&self, table: &Table<'_>) -> Option<PathBuf> {
         let text = table.required("path", "\"…\"").and_then(|item| item.text())?;
         Some(path::absolute(self.dir, &text.value))
+    }
+
+    /// `rehearse = "…"`: another one of the same kind.
+    fn twin(&self, kind: &str, table: &Table<'_>) -> Option<At<String>> {
+        let twin = table.get("rehearse").and_then(|item| item.text())?;
+        if self.locations.contains_key(&ResourceId::new(kind, &twin.value)) {
+            return Some(twin);
+        }
+        let mistake = Mistake::new(format!("there is no {kind} `{}`", shown(&twin.value)));
+        let known = self.locations.keys().filter(|id| id.kind == kind).map(|id| id.name.as_str());
+        table.mistake(mistake.at(&twin.location).known(&twin.value, known));
+        None
     }
 
     fn database(&self, table: Table<'_>) -> Option<database::Section> {

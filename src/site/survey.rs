@@ -25,22 +25,25 @@ impl Site {
             self.note(&mut mistakes, ResourceId::new("tree", name), folder(section));
         }
         for (name, section) in &self.services {
-            let service::Driver::Process(process) = &section.driver;
-            let found = program(&process.run, &process.dir);
-            self.note(&mut mistakes, ResourceId::new("service", name), found);
+            let id = ResourceId::new("service", name);
+            // What a twin runs may lie in a copy, which is not there yet.
+            if !self.is_twin(&id) {
+                let service::Driver::Process(process) = &section.driver;
+                self.note(&mut mistakes, id, program(&process.run, &process.dir));
+            }
         }
         // A tool may come with the version that needs it.
         let coming: Vec<ResourceId> = self.foreign_code().into_iter().map(|code| code.id).collect();
         for (name, section) in &self.tools {
             let id = ResourceId::new("tool", name);
-            if !coming.contains(&id) {
+            if !coming.contains(&id) && !self.is_twin(&id) {
                 self.note(&mut mistakes, id.clone(), program(&section.run, &section.dir));
                 if let Some(check) = &section.check {
                     self.note(&mut mistakes, id, program(&check.run, &section.dir));
                 }
             }
         }
-        self.twins(&mut mistakes);
+        self.same_files(&mut mistakes);
         self.own_place(&mut mistakes);
         mistakes.0.extend(self.trusted().err().unwrap_or_default());
         mistakes.sort();
@@ -84,7 +87,7 @@ impl Site {
     }
 
     /// Two names for one file would be exchanged twice.
-    fn twins(&self, mistakes: &mut Mistakes) {
+    fn same_files(&self, mistakes: &mut Mistakes) {
         let mut seen: BTreeMap<(u64, u64), ResourceId> = BTreeMap::new();
         for (id, path) in self.places() {
             let Some(identity) = identity(&path) else { continue };

@@ -153,6 +153,23 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("dry", &["diagnostic", "failure", "key", "journal", "package", "resource", "gate", "session", "run"]),
     ("report", &["plain", "condition", "journal", "resource", "dry"]),
     (
+        "rehearse",
+        &[
+            "crash",
+            "diagnostic",
+            "failure",
+            "journal",
+            "report",
+            "package",
+            "resource",
+            "site",
+            "gate",
+            "session",
+            "run",
+            "dry",
+        ],
+    ),
+    (
         "cli",
         &[
             "plain",
@@ -171,6 +188,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "session",
             "run",
             "dry",
+            "rehearse",
         ],
     ),
 ];

@@ -48,7 +48,7 @@ fn outcome() -> Entry {
     Entry::Outcome { result: Ok(serde_json::Value::Null), millis: 3 }
 }
 fn ended(outcome: &str) -> Entry {
-    Entry::RunEnded(Ending { outcome: outcome.into(), exit: 0, message: String::new() })
+    Entry::RunEnded(Ending { outcome: outcome.into(), exit: 0, message: String::new(), ..Ending::default() })
 }
 
 /// The entries of a run in a word each.

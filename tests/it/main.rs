@@ -37,6 +37,7 @@ mod pipeline;
 mod probe;
 mod progress;
 mod references;
+mod rehearse;
 mod report;
 mod restore_point;
 mod resume;

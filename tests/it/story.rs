@@ -187,7 +187,7 @@ impl Story {
     }
 
     pub fn ended(&mut self, outcome: &str, exit: u8, message: &str) -> &mut Self {
-        let ending = Ending { outcome: outcome.into(), exit, message: message.into() };
+        let ending = Ending { outcome: outcome.into(), exit, message: message.into(), ..Ending::default() };
         self.nowhere().add(0, Entry::RunEnded(ending))
     }
 

@@ -54,6 +54,8 @@ pub struct Terms {
 }
 
 pub const MAX_OUTPUT: usize = 1 << 20;
+/// The variable that says to the twin of a tool or a service where a rehearsal's copies are.
+pub const SCRATCH: &str = "BACKOUT_SCRATCH";
 
 pub type Observer = dyn Observe;
 pub type Mutator = dyn Mutate;

@@ -43,7 +43,7 @@ async fn write(site: &Site, header: Header, text: &str) {
     let nowhere = Place::new("", false, "", 0);
     let said = Entry::Said { level: Level::Info, text: text.into() };
     journal.append(run, &nowhere, 0, said).await.unwrap();
-    let ending = Ending { outcome: "rolled-back".into(), exit: 0, message: String::new() };
+    let ending = Ending { outcome: "rolled-back".into(), exit: 0, message: String::new(), ..Ending::default() };
     journal.append(run, &nowhere, 0, Entry::RunEnded(ending)).await.unwrap();
 }
 

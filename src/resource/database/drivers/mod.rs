@@ -3,8 +3,8 @@ pub mod simulated;
 mod sqlite;
 
 use super::{Database, Driver, Section};
-use crate::resource::Access;
-use std::sync::Arc;
+use crate::resource::{Access, CallCtx, Failure, Pace, copies::Fingerprint, room::Need};
+use std::{path::Path, sync::Arc};
 
 /// Both halves of the driver that the section names. Nothing is opened yet: a database that is away is an answer, later.
 pub fn open(name: &str, section: &Section) -> Access<Database> {
@@ -13,5 +13,24 @@ pub fn open(name: &str, section: &Section) -> Access<Database> {
             let driver = Arc::new(sqlite::Sqlite::new(name, path, section.exclusive));
             Access { observer: driver.clone(), mutator: driver }
         }
+    }
+}
+
+/// What a copy of it elsewhere would take.
+pub async fn need(name: &str, section: &Section, call: &CallCtx) -> Result<Need, Failure> {
+    match &section.driver {
+        Driver::Sqlite { path } => sqlite::Sqlite::new(name, path, section.exclusive).need(call).await,
+    }
+}
+
+/// Makes a copy of it where nothing is yet, in a folder of its own; what is live is only read. What the copy holds.
+pub async fn duplicate(
+    name: &str,
+    section: &Section,
+    (to, pace): (&Path, Arc<Pace>),
+    call: &CallCtx,
+) -> Result<Fingerprint, Failure> {
+    match &section.driver {
+        Driver::Sqlite { path } => sqlite::Sqlite::new(name, path, section.exclusive).duplicate(to, pace, call).await,
     }
 }

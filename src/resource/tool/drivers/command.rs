@@ -1,6 +1,6 @@
 //! A command line without a shell. A guard runs it (see `guard`), so that nothing of it goes on when nobody waits any more.
 use super::{
-    super::{Check, Looked, MAX_OUTPUT, Mutate, Observe, Section},
+    super::{Check, Looked, MAX_OUTPUT, Mutate, Observe, SCRATCH, Section},
     guard::{GRACE, Order, Report},
 };
 use crate::resource::{
@@ -46,6 +46,11 @@ impl Command {
         for argument in &section.run {
             site.update([0]);
             site.update(argument);
+        }
+        // A rehearsal's runs have the numbers that real ones have.
+        if let Some(scratch) = section.env.get(SCRATCH) {
+            site.update([0]);
+            site.update(scratch);
         }
         Self {
             name: name.to_owned(),

@@ -1,6 +1,7 @@
 //! SQLite: one file, no server. Everything that a server would do for us (keep applications out, tell who is connected, rename
 //! a database) is done with the file system here.
 mod connection;
+mod duplicate;
 mod exchange;
 mod fence;
 mod files;
@@ -15,10 +16,10 @@ mod query;
 mod standby;
 
 use crate::resource::{
-    CallCtx, Failure,
+    CallCtx, Failure, Pace,
     copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
     database::{Executed, Mutate, Observe, Session},
-    room,
+    room::{self, Need},
 };
 use async_trait::async_trait;
 use places::Places;
@@ -82,6 +83,17 @@ impl Turns {
 impl Sqlite {
     pub fn new(name: &str, path: &Path, exclusive: bool) -> Self {
         Self { name: name.to_owned(), path: path.to_owned(), exclusive }
+    }
+
+    /// What a copy elsewhere would take.
+    pub async fn need(&self, call: &CallCtx) -> Result<Need, Failure> {
+        self.call(Turn::Shared, call, |places, _| duplicate::need(places)).await
+    }
+
+    /// A copy elsewhere, where nothing is yet; the database itself is only read.
+    pub async fn duplicate(&self, to: &Path, pace: Arc<Pace>, call: &CallCtx) -> Result<Fingerprint, Failure> {
+        let to = to.to_owned();
+        self.call(Turn::Copying, call, move |places, call| duplicate::duplicate(places, &to, &pace, call)).await
     }
 
     async fn work<T: Send + 'static>(

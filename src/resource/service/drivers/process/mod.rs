@@ -482,3 +482,27 @@ impl Mutate for Supervised {
         Ok(Mark { position: position.map_err(|e| Failure::failed(format!("the log cannot be read: {e}")))? })
     }
 }
+
+/// Ends all services that were started below this state, whatever is known of them besides; that none is there is fine.
+pub async fn end_all(state: &Path, call: &CallCtx) -> Result<(), Failure> {
+    let services = match std::fs::read_dir(state.join("services")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        services => services.map_err(|e| Failure::failed(format!("what was started cannot be seen: {e}")))?,
+    };
+    for service in services.flatten() {
+        let section = Process {
+            run: Vec::new(),
+            dir: PathBuf::from("/"),
+            env: std::collections::BTreeMap::new(),
+            user: None,
+            settle: Duration::ZERO,
+            stop_within: Duration::from_secs(10),
+            reload: None,
+            log_bytes: 0,
+            log_keep: 0,
+        };
+        let name = service.file_name().to_string_lossy().into_owned();
+        Supervised::new(&name, &section, state, crate::resource::process::own_executable()).stop(call).await?;
+    }
+    Ok(())
+}

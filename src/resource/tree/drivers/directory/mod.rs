@@ -1,6 +1,7 @@
 //! A tree that is a directory of this host. Its copies lie beside it, in `.backout`, so that an exchange is a rename.
 mod content;
 mod copy;
+mod duplicate;
 mod exchange;
 mod inside;
 mod install;
@@ -14,9 +15,9 @@ mod unpack;
 mod work;
 
 use crate::resource::{
-    CallCtx, Failure,
+    CallCtx, Failure, Pace,
     copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
-    room,
+    room::{self, Need},
     tree::{Archive, Entry, Mutate, Observe, Section, exclude::Excludes},
 };
 use async_trait::async_trait;
@@ -64,6 +65,21 @@ impl Directory {
     pub fn new(name: &str, section: &Section, state: &Path) -> Self {
         let tree = Configured { name: name.to_owned(), section: section.clone(), state: state.to_owned() };
         Self { tree: Arc::new(tree) }
+    }
+
+    /// What a copy elsewhere would take.
+    pub async fn need(&self, call: &CallCtx) -> Result<Need, Failure> {
+        self.look(Some(call), duplicate::need).await
+    }
+
+    /// A copy elsewhere, where nothing is yet; the tree itself is only read.
+    pub async fn duplicate(&self, to: &Path, pace: Arc<Pace>, call: &CallCtx) -> Result<Fingerprint, Failure> {
+        let to = to.to_owned();
+        self.look(Some(call), move |tree, work| {
+            work.keep_pace(pace);
+            duplicate::duplicate(tree, &to, work)
+        })
+        .await
     }
 
     async fn look<T: Send + 'static>(
@@ -175,4 +191,14 @@ impl Mutate for Directory {
         let (path, target) = (path.to_owned(), target.to_owned());
         self.change(call, move |tree, work| inside::link(tree, &path, &target, work)).await
     }
+}
+
+/// Nothing there is fine.
+pub fn remove(folder: &Path) -> std::io::Result<()> {
+    let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else { return Ok(()) };
+    let parent = match scan::open(rustix::fs::CWD, parent, rustix::fs::OFlags::DIRECTORY) {
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        parent => parent?,
+    };
+    place::remove_all(std::os::fd::AsFd::as_fd(&parent), name).map(drop)
 }

@@ -23,7 +23,7 @@ use std::{
 };
 
 /// How often what still changed while it was copied is copied again.
-const ROUNDS: usize = 5;
+pub const ROUNDS: usize = 5;
 
 pub fn fingerprint(tree: &Configured, work: &Work) -> Result<Fingerprint, Failure> {
     let root = Live::find(&tree.section.path)?.root()?;
@@ -165,16 +165,16 @@ fn bring(
     })
 }
 
-fn live_scan<'a>(excludes: &'a Excludes, read: Read<'a>, known: Option<Known<'a>>, work: &'a Work) -> Scan<'a> {
+pub fn live_scan<'a>(excludes: &'a Excludes, read: Read<'a>, known: Option<Known<'a>>, work: &'a Work) -> Scan<'a> {
     Scan { excludes, read, known, tolerant: false, from_disk: false, work }
 }
 
 /// Everything in the stand-by counts: what was excluded later has to leave it.
-fn copy_scan<'a>(none: &'a Excludes, known: Option<Known<'a>>, tolerant: bool, work: &'a Work) -> Scan<'a> {
+pub fn copy_scan<'a>(none: &'a Excludes, known: Option<Known<'a>>, tolerant: bool, work: &'a Work) -> Scan<'a> {
     Scan { excludes: none, read: Read::All, known, tolerant, from_disk: true, work }
 }
 
-fn still_changing(paths: &BTreeSet<RelPath>) -> Failure {
+pub fn still_changing(paths: &BTreeSet<RelPath>) -> Failure {
     Failure::unproven(format!(
         "still changing while it is copied: {}; stop what writes there, or exclude it in the site",
         some(paths.iter())
@@ -190,7 +190,7 @@ fn some<'a>(paths: impl ExactSizeIterator<Item = &'a RelPath>) -> String {
 }
 
 /// A first walk that reads no contents: whether there is anything against a copy, and what it will take.
-fn survey(tree: &Configured, live: &Live, work: &Work) -> Result<Listing, Failure> {
+pub fn survey(tree: &Configured, live: &Live, work: &Work) -> Result<Listing, Failure> {
     let excludes = tree.excludes()?;
     let survey = live_scan(&excludes, Read::None, None, work).of(live.root()?.as_fd())?;
     can_be_exchanged(tree, live, &survey)?;

@@ -1,13 +1,13 @@
 //! Long work on threads of its own: who waits for whom, how it is told to end, what it says meanwhile.
 use super::path::RelPath;
-use crate::resource::{CallCtx, Failure, room};
+use crate::resource::{CallCtx, Failure, Pace, room};
 use std::{
     collections::BTreeMap,
     error::Error,
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -63,6 +63,7 @@ pub struct Work {
     stage: Mutex<Stage>,
     /// Looks only, so it may end at any time.
     looks: bool,
+    pace: OnceLock<Arc<Pace>>,
 }
 
 struct Stage {
@@ -89,7 +90,7 @@ pub async fn on_a_thread<T: Send + 'static>(
     let given_up = Arc::new(AtomicBool::new(false));
     let waiting = Waiting(given_up.clone());
     let stage = Stage { text: "", done: 0, total: 0, told: Instant::now() };
-    let mine = Work { call: call.cloned(), given_up, stage: Mutex::new(stage), looks };
+    let mine = Work { call: call.cloned(), given_up, stage: Mutex::new(stage), looks, pace: OnceLock::new() };
     let result = tokio::task::spawn_blocking(move || {
         mine.go_on()?;
         work(&mine)
@@ -122,9 +123,17 @@ impl Work {
         *lock(&self.stage) = Stage { text, done: 0, total, told: Instant::now() };
     }
 
+    /// From here on no faster than this.
+    pub fn keep_pace(&self, pace: Arc<Pace>) {
+        let _ = self.pace.set(pace);
+    }
+
     /// Bytes that were done. As an `io::Error`, so that readers and writers can end in the middle.
     pub fn did(&self, bytes: u64) -> io::Result<()> {
         self.go_on().map_err(io::Error::other)?;
+        if let Some(pace) = self.pace.get() {
+            pace.took(bytes, || self.go_on().is_err());
+        }
         let mut stage = lock(&self.stage);
         stage.done += bytes;
         if stage.told.elapsed() > Duration::from_millis(200) {

@@ -1,0 +1,87 @@
+//! The folder of a rehearsal: one at a time on a site, and nothing of an earlier one is left, however that ended.
+use super::Error;
+use crate::{
+    crash,
+    journal::RunId,
+    resource::{CallCtx, ResourceId, service::drivers::process, tree},
+    run::{LockError, Locks},
+    site::Site,
+};
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+pub struct Scratch {
+    folder: PathBuf,
+    lock: Locks,
+}
+
+impl Scratch {
+    /// Nobody else rehearses on this site from here on; what one that was cut off has left is cleared away.
+    pub async fn claim(site: &Site) -> Result<Self, Error> {
+        let mut lock = Locks::take(&site.state, &[ResourceId::new("rehearsal", "scratch")]).map_err(|e| match e {
+            LockError::Held { holder, .. } => Error::refused(format!("this site is being rehearsed on by {holder}"))
+                .hint("wait for it, or stop it with Ctrl-C"),
+            other => Error::failed(other.to_string()),
+        })?;
+        lock.tell("another rehearsal").map_err(|e| Error::failed(format!("the lock cannot be written: {e}")))?;
+        let scratch = Self { folder: site.scratch(), lock };
+        scratch.clear().await?;
+        Ok(scratch)
+    }
+
+    /// So that others can be told which run it is.
+    pub fn name(&mut self, run: RunId) -> Result<(), Error> {
+        self.lock.name(run).map_err(|e| Error::failed(format!("the lock cannot be written: {e}")))
+    }
+
+    /// The folders for copies, and for what the rehearsal itself writes down.
+    pub fn make(&self, site: &Site, copies: &[ResourceId]) -> Result<(), Error> {
+        let made = || -> io::Result<()> {
+            // A twin may run as another user, whom the state folder lets through or not.
+            make(&self.folder, 0o711)?;
+            make(&self.folder.join("databases"), 0o711)?;
+            make(&self.folder.join("trees"), 0o711)?;
+            make(&site.rehearsal().state, 0o700)?;
+            for place in copies.iter().filter(|id| id.kind == "database").filter_map(|id| site.scratch_of(id)) {
+                place.parent().map_or(Ok(()), |folder| make(folder, 0o700))?;
+            }
+            Ok(())
+        };
+        made().map_err(|e| Error::failed(format!("the folder of the rehearsal cannot be made: {e}")))
+    }
+
+    /// Ends what was started there, and removes it all.
+    pub async fn clear(&self) -> Result<(), Error> {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let call = CallCtx::aside("rehearsal/end".to_owned(), PATIENCE);
+        let ended = process::end_all(&self.folder.join("state"), &call).await;
+        ended.map_err(|failure| Error::failed(format!("a twin cannot be ended: {}", failure.message)))?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            crash::point("before a rehearsal is cleared away");
+            let folder = self.folder.clone();
+            let removed = tokio::task::spawn_blocking(move || tree::drivers::remove(&folder)).await;
+            match removed.unwrap_or_else(|e| Err(io::Error::other(e))) {
+                Ok(()) => return Ok(()),
+                // What a tool has started ends soon after Backout, and may write until then.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => {
+                    let folder = self.folder.display();
+                    return Err(Error::failed(format!("what a rehearsal has left in {folder} stays there: {error}")));
+                }
+            }
+        }
+    }
+}
+
+fn make(folder: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode))
+}
