@@ -31,6 +31,7 @@ mod metrics;
 mod model;
 mod no_hands;
 mod package;
+mod observer;
 mod past;
 mod people;
 mod pipeline;
