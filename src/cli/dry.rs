@@ -9,7 +9,12 @@ use crate::{
     site::Site,
 };
 use anyhow::Context;
-use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 /// Of one step, in a simulated world.
 const MOST_CALLS: u32 = 10_000;
@@ -114,6 +119,11 @@ fn defaults(package: &Package) -> anyhow::Result<BTreeMap<String, String>> {
         return Err(Refused::new(message).hint("give them a default in the manifest, or look at a site").into());
     }
     Ok(settings.iter().filter_map(|(name, s)| Some((name.clone(), s.default.as_ref()?.to_string()))).collect())
+}
+
+/// Where a package says what it is, as the command line names it.
+pub fn manifest(package: &Path) -> String {
+    package.join("package.toml").display().to_string()
 }
 
 /// Runs a future by itself: whatever is simulated goes on one after the other.

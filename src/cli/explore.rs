@@ -1,11 +1,12 @@
 use super::{
     Exit, Global, Refused,
     dry::{self, Dry},
+    pipeline::Pipeline,
     ui,
 };
 use crate::{
     dry::{Bounds, Path, explore, path},
-    report,
+    report::{self, annotation},
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -30,11 +31,13 @@ pub struct Args {
     /// Calls that fail on one path
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     failures: usize,
+    #[command(flatten)]
+    pipeline: Pipeline,
 }
 
 impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
-        let stage = self.dry.stage(global)?;
+        let stage = self.dry.stage(global).inspect_err(|error| self.pipeline.refuse(error))?;
         let time = Duration::from_secs(self.seconds);
         let bounds = Bounds { paths: self.paths, time, failures: self.failures };
         if let Some(number) = self.path {
@@ -57,6 +60,9 @@ impl Args {
             true => ui::json(&explored)?,
             false => ui::result(&report::explored::text(&explored)),
         }
+        let annotations = annotation::of_findings(&explored.findings, &dry::manifest(&self.dry.package));
+        let package = format!("{} {}", stage.facts.package, stage.facts.version);
+        self.pipeline.tell(annotations, || report::explored::markdown(&package, &explored));
         Ok(if explored.findings.is_empty() { Exit::Done } else { Exit::Findings })
     }
 }

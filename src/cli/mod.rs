@@ -22,6 +22,7 @@ mod lead;
 mod moment;
 mod past;
 mod people;
+mod pipeline;
 mod plan;
 mod prepare;
 pub mod progress;

@@ -1,6 +1,7 @@
 use super::{
     Exit, Global, Refused,
     dry::{self, Dry},
+    pipeline::Pipeline,
     rehearsed, state, ui,
 };
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         Stage, plan,
         saved::{self, Bound, Saved},
     },
-    report,
+    report::{self, annotation},
     site::Site,
 };
 use anyhow::Context;
@@ -27,6 +28,11 @@ pub struct Args {
     /// Keep the plan in a file, for approval and `backout upgrade --plan`
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
+    /// Show the plan as Markdown, for a pull request
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    #[command(flatten)]
+    pipeline: Pipeline,
 }
 
 impl Args {
@@ -34,15 +40,18 @@ impl Args {
         if let Some(file) = &self.save {
             self.refuse_to_save(file)?;
         }
-        let stage = self.dry.stage(global)?;
+        let stage = self.dry.stage(global).inspect_err(|error| self.pipeline.refuse(error))?;
         let (mut plan, bound) = dry::wait(async { (plan(&stage).await, bound(&stage).await) })?;
         if !self.dry.offline {
             plan.findings.extend(rehearsed::finding(&Site::load(&global.site)?, &stage.package)?);
         }
-        match global.json {
-            true => ui::json(&plan)?,
-            false => ui::result(&report::plan::text(&plan)),
+        match (global.json, self.markdown) {
+            (true, _) => ui::json(&plan)?,
+            (_, true) => ui::result(&report::plan::markdown(&plan)),
+            _ => ui::result(&report::plan::text(&plan)),
         }
+        let annotations = annotation::of_findings(&plan.findings, &dry::manifest(&self.dry.package));
+        self.pipeline.tell(annotations, || report::plan::markdown(&plan));
         let exit = if plan.findings.is_empty() { Exit::Done } else { Exit::Findings };
         if let Some(file) = &self.save {
             let text = Saved::new(bound, plan).text()?;

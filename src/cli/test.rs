@@ -1,13 +1,14 @@
 use super::{
     Exit, Global,
     dry::{self, Dry},
+    pipeline::Pipeline,
     state, ui,
 };
 use crate::{
     diagnostic::shown,
     dry::{Bounds, Tested, Tests, check},
     report::{
-        self,
+        self, annotation,
         junit::{Suite, junit},
     },
 };
@@ -39,6 +40,8 @@ pub struct Args {
     /// Write the tests as JUnit XML too, also when some do not hold
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    #[command(flatten)]
+    pipeline: Pipeline,
 }
 
 impl Args {
@@ -49,11 +52,13 @@ impl Args {
         if let (Err(_), Err(unwritten)) = (&tested, &written) {
             ui::warn(unwritten, None);
         }
-        let tested = tested?;
+        let tested = tested.inspect_err(|error| self.pipeline.refuse(error))?;
         match global.json {
             true => ui::json(&tested)?,
             false => ui::result(&report::tested::text(&tested)),
         }
+        let annotations = annotation::of_tests(&tested, &dry::manifest(&self.package));
+        self.pipeline.tell(annotations, || report::tested::markdown(&tested));
         written?;
         Ok(if tested.failed == 0 { Exit::Done } else { Exit::Findings })
     }

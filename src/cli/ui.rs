@@ -1,6 +1,13 @@
 //! The terminal: results on standard output, everything else on standard error.
 use super::{Refused, progress::Paper};
-use crate::{diagnostic::Mistakes, journal, plain::hidden, resource::room, run};
+use crate::{
+    diagnostic::Mistakes,
+    journal,
+    plain::{hidden, no_commands},
+    report::annotation::Annotation,
+    resource::room,
+    run,
+};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -16,6 +23,7 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 
 /// The result of the command. A reader that has gone away is no error.
 pub fn result(text: &str) {
+    let text = no_commands(text);
     above(|| {
         let mut out = io::stdout().lock();
         let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
@@ -24,14 +32,23 @@ pub fn result(text: &str) {
 }
 
 pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    result(&serde_json::to_string_pretty(value)?);
+    // It stands in strings alone, which say the same so, and nothing to a pipeline that reads along.
+    result(&serde_json::to_string_pretty(value)?.replace("##", "#\\u0023"));
     Ok(())
 }
 
 /// A line of news.
 pub fn say(line: &str) {
+    let line = no_commands(line);
     above(|| {
         let _ = writeln!(io::stderr().lock(), "{line}");
+    });
+}
+
+/// For the pipeline itself. Standard output stays the result.
+pub fn annotate(annotation: &Annotation) {
+    above(|| {
+        let _ = writeln!(io::stderr().lock(), "{annotation}");
     });
 }
 
@@ -188,7 +205,9 @@ struct Above;
 
 impl Write for Above {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        above(|| io::stderr().write(text))
+        let plain = no_commands(&String::from_utf8_lossy(text));
+        above(|| io::stderr().write_all(plain.as_bytes()))?;
+        Ok(text.len())
     }
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()

@@ -55,10 +55,12 @@ impl Test {
 pub struct Difference {
     pub expected: String,
     pub is: String,
+    /// where it is expected, in the test's file; counted from 1
+    pub line: Option<usize>,
 }
 
-fn differs(expected: impl Into<String>, is: impl Into<String>) -> Difference {
-    Difference { expected: expected.into(), is: is.into() }
+fn differs(line: Option<usize>, expected: impl Into<String>, is: impl Into<String>) -> Difference {
+    Difference { expected: expected.into(), is: is.into(), line }
 }
 
 pub async fn check(stage: &mut Stage, tests: &Tests, bounds: Bounds) -> Tested {
@@ -150,46 +152,48 @@ fn differences(scenario: &Scenario, told: &Told) -> Vec<Difference> {
     let expect = &scenario.expect;
     let mut found = Vec::new();
     let steps = steps(told);
+    let line = |key: &str| expect.lines.get(key).copied();
     for condition in &scenario.when {
         // A test whose condition never comes true shows nothing.
         if !told.calls.iter().enumerate().any(|(n, _)| condition.meets(&told.calls, n)) {
-            found.push(differs(format!("a call of {}", condition.title()), why_never(condition, &steps, told)));
+            let is = why_never(condition, &steps, told);
+            found.push(differs(Some(condition.line), format!("a call of {}", condition.title()), is));
         }
     }
     for later in &scenario.later {
         if !(0..told.calls.len()).any(|n| is_past(&later.after, &told.calls, n)) {
             let is = no_step(&later.after, &steps).unwrap_or_else(|| "no call comes after it".to_owned());
-            found.push(differs(later.title(), is));
+            found.push(differs(Some(later.line), later.title(), is));
         }
     }
     let ending = told.outcome.ending();
     if let Some(outcome) = expect.outcome
         && outcome != ending.outcome
     {
-        found.push(differs(outcome, ending.outcome.as_str()));
+        found.push(differs(line("outcome"), outcome, ending.outcome.as_str()));
     }
     let failed = failed(told);
     let or_none = |step: Option<&(String, String)>| step.map_or("no step".to_owned(), |(step, _)| step.clone());
     if let Some(because) = &expect.because
         && failed.first().is_none_or(|(step, _)| step != because)
     {
-        found.push(differs(format!("because of {because}"), or_none(failed.first())));
+        found.push(differs(line("because"), format!("because of {because}"), or_none(failed.first())));
     }
     if let Some(at) = &expect.at {
         let stopped = matches!(ending.outcome.as_str(), "stopped" | "in-doubt" | "refused");
         let last = failed.last().filter(|_| stopped);
         if last.is_none_or(|(step, _)| step != at) {
             let is = if stopped { or_none(last) } else { format!("{}, not stopped", ending.outcome) };
-            found.push(differs(format!("stopped at {at}"), is));
+            found.push(differs(line("at"), format!("stopped at {at}"), is));
         }
     }
     if expect.as_before {
-        found.extend(not_as_before(told));
+        found.extend(not_as_before(told, line("everything")));
     }
     for (label, expected) in &expect.services {
         let status = told.services.iter().find(|(id, _)| id.name == *label).map_or("unknown", |(_, s)| s.as_str());
         if status != *expected {
-            found.push(differs(format!("service {label} {expected}"), status));
+            found.push(differs(line(&format!("services.{label}")), format!("service {label} {expected}"), status));
         }
     }
     for (label, expected) in &expect.kept_aside {
@@ -197,13 +201,17 @@ fn differences(scenario: &Scenario, told: &Told) -> Vec<Difference> {
         let lost = aside.map(|(_, lost)| lost.iter().map(|lost| (lost.part.clone(), lost.rows)).collect());
         let is: BTreeMap<String, u64> = lost.unwrap_or_default();
         if is != *expected {
-            found.push(differs(format!("kept aside of {label}: {}", rows(expected)), rows(&is)));
+            found.push(differs(
+                line(&format!("kept-aside.{label}")),
+                format!("kept aside of {label}: {}", rows(expected)),
+                rows(&is),
+            ));
         }
     }
     let risks: Vec<String> = told.plans.risks.iter().map(|r| format!("{} {}", r.severity, r.subject)).collect();
     for risk in expect.risks.iter().filter(|risk| !risks.contains(risk)) {
         let is = if risks.is_empty() { "none".to_owned() } else { risks.join(", ") };
-        found.push(differs(format!("the risk {risk}"), is));
+        found.push(differs(line("risks"), format!("the risk {risk}"), is));
     }
     found
 }
@@ -214,21 +222,21 @@ fn rows(tables: &BTreeMap<String, u64>) -> String {
     if tables.is_empty() { "nothing".to_owned() } else { tables.join(", ") }
 }
 
-fn not_as_before(told: &Told) -> Vec<Difference> {
+fn not_as_before(told: &Told, line: Option<usize>) -> Vec<Difference> {
     let mut found = Vec::new();
     for (id, by) in &told.different {
         let by = told.calls.iter().find(|call| by.as_ref().is_some_and(|by| *by == call.key()));
         let by = by.map(|call| format!(" by {} ({})", call.step, call.title())).unwrap_or_default();
-        found.push(differs(format!("{} {} as before", id.kind, id.name), format!("changed{by}")));
+        found.push(differs(line, format!("{} {} as before", id.kind, id.name), format!("changed{by}")));
     }
     for id in &told.fenced {
-        found.push(differs(format!("{} {} as before", id.kind, id.name), "fenced"));
+        found.push(differs(line, format!("{} {} as before", id.kind, id.name), "fenced"));
     }
     for (id, before) in &told.services_before {
         let now = told.services.get(id).copied();
         if now != Some(*before) {
             let is = now.map_or("unknown", Status::as_str);
-            found.push(differs(format!("service {} as before: {}", id.name, before.as_str()), is));
+            found.push(differs(line, format!("service {} as before: {}", id.name, before.as_str()), is));
         }
     }
     found
@@ -266,7 +274,7 @@ fn why_never(condition: &super::stage::Condition, steps: &BTreeSet<String>, told
 }
 
 async fn down_time(stage: &Stage, rules: &Rules) -> Option<Test> {
-    let max = rules.down_time?;
+    let (max, line) = rules.down_time?;
     let began = Instant::now();
     let seconds = plan::plan(stage).await.down.map_or(0, |down| down.estimate_seconds);
     let is = units::show_duration(std::time::Duration::from_secs(seconds));
@@ -278,7 +286,7 @@ async fn down_time(stage: &Stage, rules: &Rules) -> Option<Test> {
         file: rules.file.clone(),
         about: format!("services are down for at most {max_shown}, as the plan reckons"),
         came_to: format!("down for about {is}"),
-        differences: beyond.then(|| differs(expected, format!("about {is}"))).into_iter().collect(),
+        differences: beyond.then(|| differs(Some(line), expected, format!("about {is}"))).into_iter().collect(),
         happened: Vec::new(),
         findings: Vec::new(),
         millis: millis(began),

@@ -27,6 +27,8 @@ pub struct Given {
 pub struct Later {
     /// `upgrade/start-new`
     pub after: String,
+    /// where that stands in its file, counted from 1
+    pub line: usize,
     metrics: ByName<f64>,
     /// of each table, in addition to those that are there
     written: ByName<u64>,
@@ -76,7 +78,8 @@ impl Later {
 
     /// `after`: as it was read.
     pub fn read(table: &Table<'_>, after: String, manifest: &Manifest) -> Self {
-        Self { after, metrics: metrics(table, manifest), written: rows(table, "written", manifest) }
+        let line = table.location().line_and_column().0;
+        Self { after, line, metrics: metrics(table, manifest), written: rows(table, "written", manifest) }
     }
 }
 

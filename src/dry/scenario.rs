@@ -83,6 +83,8 @@ pub struct Expect {
     pub kept_aside: BTreeMap<String, BTreeMap<String, u64>>,
     /// Each is told, among others: severity and subject.
     pub risks: Vec<String>,
+    /// where each key stands in the file, counted from 1: `outcome`, `services.shop`
+    pub lines: BTreeMap<String, usize>,
 }
 
 #[derive(Debug, Default)]
@@ -90,8 +92,8 @@ pub struct Rules {
     pub file: String,
     /// Rules that are switched off, with the reason.
     pub off: BTreeMap<Rule, String>,
-    /// The longest time that the plan may close the product for.
-    pub down_time: Option<Duration>,
+    /// The longest time that the plan may close the product for, and where that stands.
+    pub down_time: Option<(Duration, usize)>,
 }
 
 impl Tests {
@@ -199,6 +201,7 @@ fn becomes(table: Table<'_>, manifest: &Manifest) -> Option<Later> {
 }
 
 fn condition(table: Table<'_>, manifest: &Manifest) -> Option<Condition> {
+    let line = table.location().line_and_column().0;
     let call = table.required("call", "\"metrics.watch\"").and_then(|item| called(&item, manifest));
     let kind = table.required("fails", "\"unavailable\"").and_then(|item| item.word(KINDS));
     let once = table.boolean("once").unwrap_or(false);
@@ -206,7 +209,7 @@ fn condition(table: Table<'_>, manifest: &Manifest) -> Option<Condition> {
     let after = table.get("after").and_then(|item| step(&item));
     table.finish();
     let (operation, label) = call?;
-    Some(Condition { operation, label, kind: kind?, once, within, after })
+    Some(Condition { operation, label, kind: kind?, once, within, after, line })
 }
 
 /// `backup.restore orders`: a function of the host, and the package's word for a resource.
@@ -251,18 +254,27 @@ fn step(item: &Item<'_>) -> Option<String> {
 }
 
 fn expect(table: Table<'_>, manifest: &Manifest) -> Expect {
+    let line = |item: &Item<'_>| item.key_location().line_and_column().0;
+    let keys = ["outcome", "because", "at", "everything", "risks"].into_iter();
+    let mut lines: BTreeMap<String, usize> =
+        keys.filter_map(|key| Some((key.to_owned(), line(&table.get(key)?)))).collect();
     let outcome = table.required("outcome", "\"rolled-back\"").and_then(|item| item.word(OUTCOMES));
     let because = table.get("because").and_then(|item| step(&item));
     let at = table.get("at").and_then(|item| step(&item));
     let as_before = table.get("everything").and_then(|item| item.word(&[("as before", ())])).is_some();
     let mut services = BTreeMap::new();
     for (item, _) in given::labelled(&table, "services", Service::NAME, manifest) {
+        lines.insert(format!("services.{}", item.key), line(&item));
         if let Some(status) = item.word(&[("running", "running"), ("stopped", "stopped")]) {
             services.insert(item.key.clone(), status);
         }
     }
     let kept_aside = given::labelled(&table, "kept-aside", Database::NAME, manifest).into_iter();
-    let kept_aside = kept_aside.map(|(item, _)| (item.key.clone(), given::tables(&item))).collect();
+    let kept_aside = kept_aside.map(|(item, _)| {
+        lines.insert(format!("kept-aside.{}", item.key), line(&item));
+        (item.key.clone(), given::tables(&item))
+    });
+    let kept_aside = kept_aside.collect();
     let risks = table.strings("risks").unwrap_or_default();
     for risk in &risks {
         let severity = risk.value.split_once(' ').map(|(severity, _)| severity);
@@ -275,7 +287,7 @@ fn expect(table: Table<'_>, manifest: &Manifest) -> Expect {
     }
     table.finish();
     let risks = risks.into_iter().map(|risk| risk.value).collect();
-    Expect { outcome, because, at, as_before, services, kept_aside, risks }
+    Expect { outcome, because, at, as_before, services, kept_aside, risks, lines }
 }
 
 fn rules(table: Table<'_>, file: String) -> Rules {
@@ -291,7 +303,7 @@ fn rules(table: Table<'_>, file: String) -> Rules {
         }
         if let Some(entry) = section.table("down-time") {
             let max = entry.required("max", "\"3m\"").and_then(|item| item.duration());
-            rules.down_time = max.map(|at| at.value);
+            rules.down_time = max.map(|at| (at.value, at.location.line_and_column().0));
             entry.finish();
         }
         section.finish();

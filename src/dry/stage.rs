@@ -87,6 +87,8 @@ pub struct Condition {
     pub within: Option<String>,
     /// Calls of other steps, once this one has called something.
     pub after: Option<String>,
+    /// where it stands in its file, counted from 1
+    pub line: usize,
 }
 
 impl Condition {

@@ -1,5 +1,8 @@
 //! All the ways that a script can go, and one of them.
-use super::{finding, text};
+use super::{
+    escape::{code, md},
+    finding, text,
+};
 use crate::dry::{Explored, Told};
 use std::fmt::Write;
 
@@ -9,28 +12,36 @@ pub fn text(explored: &Explored) -> String {
     if !explored.findings.is_empty() {
         out.push('\n');
     }
-    let ends: Vec<String> = explored.outcomes.iter().map(|(end, count)| format!("{count} {end}")).collect();
-    // Writing into a string cannot fail.
-    let _ = writeln!(
-        out,
-        "{}: {}; {} of {} steps ran",
-        text::counted(explored.paths as u64, "path", "paths"),
-        ends.join(", "),
-        explored.reached,
-        explored.planned
-    );
-    if explored.left_out > 0 {
-        let _ = writeln!(
-            out,
-            "left out: {} that were known of, and what follows from them (--paths, --seconds)",
-            explored.left_out
-        );
-    }
-    let _ = match explored.findings.len() {
-        0 => writeln!(out, "nothing speaks against it"),
-        n => writeln!(out, "{}", text::counted(n as u64, "finding", "findings")),
-    };
+    sums(explored).iter().for_each(|line| out += &format!("{line}\n"));
     out
+}
+
+/// What was tried, what was not, and how many findings there are.
+fn sums(explored: &Explored) -> Vec<String> {
+    let ends: Vec<String> = explored.outcomes.iter().map(|(end, count)| format!("{count} {end}")).collect();
+    let paths = text::counted(explored.paths as u64, "path", "paths");
+    let mut lines =
+        vec![format!("{paths}: {}; {} of {} steps ran", ends.join(", "), explored.reached, explored.planned)];
+    if explored.left_out > 0 {
+        let left_out = explored.left_out;
+        lines.push(format!("left out: {left_out} that were known of, and what follows from them (--paths, --seconds)"));
+    }
+    lines.push(match explored.findings.len() {
+        0 => "nothing speaks against it".to_owned(),
+        n => text::counted(n as u64, "finding", "findings"),
+    });
+    lines
+}
+
+/// `package`: name and version.
+pub fn markdown(package: &str, explored: &Explored) -> String {
+    let mut page = format!("# {}: all ways that it can go\n\n", md(package));
+    sums(explored).iter().for_each(|line| page += &format!("- `{}`\n", code(line)));
+    if !explored.findings.is_empty() {
+        page.push_str("\n## Findings\n\n");
+        explored.findings.iter().for_each(|found| page += &finding::markdown(found));
+    }
+    page
 }
 
 /// A path call by call, with what fails.

@@ -2,6 +2,7 @@
 //!
 //! `Report::of` reads entries into facts; Markdown and JSON say the same facts. Plans, paths and tests are told likewise, from
 //! what a dry run found.
+pub mod annotation;
 mod down;
 mod escape;
 pub mod explored;

@@ -1,14 +1,16 @@
 //! What an upgrade would do, and what would take it back.
-use super::{finding, text};
+use super::{
+    escape::{coded, md},
+    finding, text,
+};
 use crate::dry::{Plan, Step};
 use std::fmt::Write;
 
 pub fn text(plan: &Plan) -> String {
-    let mut out = format!("{} ", plan.package);
+    let mut out = title(plan);
     let world = if plan.offline { "   in an invented world" } else { "" };
-    let from = if plan.from_version.is_empty() { String::new() } else { format!("{} → ", plan.from_version) };
     // Writing into a string cannot fail.
-    let _ = writeln!(out, "{from}{}{world}   nothing was touched\n", plan.version);
+    let _ = writeln!(out, "{world}   nothing was touched\n");
     for risk in &plan.risks {
         let (severity, subject) = (text::line(&risk.severity, 16), text::line(&risk.subject, 40));
         let _ = writeln!(out, "risk  {severity:<7}  {subject:<14}  {}", text::line(&risk.detail, 400));
@@ -22,8 +24,7 @@ pub fn text(plan: &Plan) -> String {
         let _ = writeln!(out, "\nDown from {from} to {to}: about {}.", text::estimate(down.estimate_seconds));
     }
     if !plan.if_it_fails.is_empty() {
-        let seconds = plan.if_it_fails.iter().filter(|step| step.phase == "rollback").map(|s| s.estimate_seconds).sum();
-        let _ = writeln!(out, "\nIf the last call of the upgrade fails; back in about {}:\n", text::estimate(seconds));
+        let _ = writeln!(out, "\nIf the last call of the upgrade fails; back in about {}:\n", back_in(plan));
         steps(&mut out, &plan.if_it_fails, 1);
     }
     if !plan.people.is_empty() {
@@ -70,6 +71,75 @@ fn steps(out: &mut String, steps: &[Step], first: usize) {
             }
             if operation.assumed {
                 let _ = writeln!(out, "{:>16}{} {}", "? ", operation.operation, operation.label);
+            }
+        }
+    }
+}
+
+/// `acme/shop 1.4.2 → 2.0.0`
+fn title(plan: &Plan) -> String {
+    let from = if plan.from_version.is_empty() { String::new() } else { format!("{} → ", plan.from_version) };
+    format!("{} {from}{}", plan.package, plan.version)
+}
+
+fn back_in(plan: &Plan) -> String {
+    text::estimate(plan.if_it_fails.iter().filter(|s| s.phase == "rollback").map(|s| s.estimate_seconds).sum())
+}
+
+/// In the order of `text`.
+pub fn markdown(plan: &Plan) -> String {
+    let mut page = format!("# {}\n\n", md(&title(plan)));
+    let world = if plan.offline { "in an invented world" } else { "on a site" };
+    let _ = writeln!(page, "A plan {world}; nothing was touched. The package is {}.", coded(&plan.digest));
+    if !plan.risks.is_empty() {
+        page.push_str("\n## Risks\n\n| severity | at stake | detail |\n| --- | --- | --- |\n");
+        for risk in &plan.risks {
+            let cells = [&risk.severity, &risk.subject, &risk.detail].map(|cell| md(cell));
+            let _ = writeln!(page, "| {} |", cells.join(" | "));
+        }
+    }
+    page.push_str("\n## Steps\n");
+    phases(&mut page, &plan.steps);
+    if let Some(down) = &plan.down {
+        let (from, to) = (md(&down.from), md(&down.to));
+        let _ = writeln!(page, "\nDown from **{from}** to **{to}**: about {}.", text::estimate(down.estimate_seconds));
+    }
+    if !plan.if_it_fails.is_empty() {
+        let _ = writeln!(page, "\n## If the last call of the upgrade fails\n\nBack in about {}.", back_in(plan));
+        phases(&mut page, &plan.if_it_fails);
+    }
+    let people: Vec<String> = plan.people.iter().map(|role| md(role)).collect();
+    if !people.is_empty() {
+        let _ = writeln!(page, "\n## People\n\n{}", people.join(", "));
+    }
+    if !plan.assumed.is_empty() {
+        page.push_str("\n## Assumed\n\nOnly the changed world could say it; `backout explore` tries it otherwise.\n\n");
+        plan.assumed.iter().for_each(|assumed| page += &format!("- {}\n", md(assumed)));
+    }
+    if !plan.findings.is_empty() {
+        page.push_str("\n## Findings\n\n");
+        plan.findings.iter().for_each(|found| page += &finding::markdown(found));
+    }
+    page
+}
+
+fn phases(page: &mut String, steps: &[Step]) {
+    let mut phase = "";
+    for (n, step) in steps.iter().enumerate() {
+        if step.phase != phase {
+            phase = &step.phase;
+            let _ = writeln!(page, "\n### {}\n", md(phase));
+        }
+        let star = if step.measured_runs > 0 { " \\*" } else { "" };
+        let roles = step.roles.iter().map(|role| format!(", {}", md(role))).collect::<String>();
+        let estimate = text::estimate(step.estimate_seconds);
+        let _ = writeln!(page, "{}. **{}**: {} ({estimate}{star}{roles})", n + 1, md(&step.name), md(&step.title));
+        for operation in &step.operations {
+            for effect in &operation.effects {
+                let _ = writeln!(page, "    - {}: {}", md(&effect.resource), md(&effect.text));
+            }
+            if operation.assumed {
+                let _ = writeln!(page, "    - assumed: {} {}", md(&operation.operation), md(&operation.label));
             }
         }
     }

@@ -1,5 +1,8 @@
 //! The tests of a package, as they went.
-use super::text;
+use super::{
+    escape::{code, md},
+    text,
+};
 use crate::dry::{Test, Tested};
 use std::{fmt::Write, time::Duration};
 
@@ -71,4 +74,21 @@ pub(super) fn first(test: &Test) -> Option<String> {
 
 fn took(millis: u64) -> String {
     if millis < 1000 { format!("{millis} ms") } else { format!("{:.1} s", Duration::from_millis(millis).as_secs_f64()) }
+}
+
+pub fn markdown(tested: &Tested) -> String {
+    let mut page = format!("# {} {}: tests\n\n", md(&tested.package), md(&tested.version));
+    for line in [count(tested)].into_iter().chain(left_out(tested)) {
+        page += &format!("- `{}`\n", code(&line));
+    }
+    page += "\n| | test | shows | came to | took |\n| --- | --- | --- | --- | --- |\n";
+    for test in &tested.tests {
+        let cells = [&test.name, &test.about, &test.came_to].map(|cell| md(cell));
+        page += &format!("| {} | {} | {} |\n", mark(test), cells.join(" | "), took(test.millis));
+    }
+    for test in tested.tests.iter().filter(|test| !test.passed()) {
+        page += &format!("\n## {}\n\n", md(&test.name));
+        said(test).iter().for_each(|line| page += &format!("    {line}\n"));
+    }
+    page
 }

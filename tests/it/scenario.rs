@@ -152,6 +152,7 @@ fn what_is_not_as_before_is_named() {
     assert_eq!(difference.as_array().unwrap().len(), 1, "{difference}");
     assert_eq!(difference[0]["expected"], "tree app as before");
     assert_eq!(difference[0]["is"], "changed by upgrade/install (files.install app)");
+    assert_eq!(difference[0]["line"], 9);
     assert_eq!(tested["failed"], 2);
     assert_eq!(tested["tests"][1]["findings"][0]["rule"], "not-restored");
 }

@@ -32,7 +32,12 @@ pub struct Used {
 /// Runs `backout`; nobody is at the terminal. A command that has not ended by then is killed, and the test fails.
 pub fn backout(folder: &Path, arguments: &[&str], within: Duration) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backout"));
-    command.args(arguments).current_dir(folder).env_remove("BACKOUT_SITE").env("NO_COLOR", "1");
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("BACKOUT_SITE")
+        .env_remove("GITHUB_ACTIONS")
+        .env("NO_COLOR", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let began = Instant::now();
     let mut child = command.spawn().unwrap();

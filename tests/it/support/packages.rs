@@ -76,10 +76,17 @@ pub struct Said {
 impl Folder {
     /// Runs Backout in this folder, with nothing on its standard input.
     pub fn backout(&self, arguments: &[&str]) -> Said {
+        self.backout_with(&[], arguments)
+    }
+
+    /// With these variables in its environment.
+    pub fn backout_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Said {
         let output = Command::new(env!("CARGO_BIN_EXE_backout"))
             .args(arguments)
             .current_dir(self.path())
             .env_remove("BACKOUT_SITE")
+            .env_remove("GITHUB_ACTIONS")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .output()
             .unwrap();
