@@ -13,9 +13,11 @@ use std::{
 const MOST: u64 = 1 << 20;
 const CUT: &str = "\n\n**The rest is left out: a summary holds no more. The log has all of it.**\n";
 
-/// As GitHub Actions sets them.
+/// As GitHub Actions sets them, and the first one as every pipeline does.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Pipeline {
+    #[arg(long, hide = true, env = "CI")]
+    in_pipeline: Option<OsString>,
     #[arg(long, hide = true, env = "GITHUB_ACTIONS")]
     github_actions: Option<OsString>,
     #[arg(long, hide = true, env = "GITHUB_STEP_SUMMARY")]
@@ -27,6 +29,12 @@ pub struct Pipeline {
 impl Pipeline {
     fn is_there(&self) -> bool {
         self.github_actions.as_ref().is_some_and(|set| set == "true")
+    }
+
+    /// Nobody looks on.
+    pub fn is_one(&self) -> bool {
+        let set = |value: &OsString| !value.is_empty() && value != "false";
+        self.is_there() || self.in_pipeline.as_ref().is_some_and(set)
     }
 
     /// What was found. A page that cannot be written changes nothing of that.

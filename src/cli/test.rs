@@ -6,7 +6,12 @@ use super::{
 };
 use crate::{
     diagnostic::shown,
-    dry::{Bounds, Tested, Tests, check},
+    dry::{
+        Bounds, Tested, Tests, check,
+        golden::{self, Golden},
+        plan,
+    },
+    package::Package,
     report::{
         self, annotation,
         junit::{Suite, junit},
@@ -14,6 +19,7 @@ use crate::{
 };
 use anyhow::Context;
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -40,6 +46,9 @@ pub struct Args {
     /// Write the tests as JUnit XML too, also when some do not hold
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Accept the plan as it is: write it into `tests/plan.txt` of the package, against which later ones are held
+    #[arg(long)]
+    accept: bool,
     #[command(flatten)]
     pipeline: Pipeline,
 }
@@ -68,7 +77,41 @@ impl Args {
         let mut stage = Dry { package, offline: true, from: None, cache }.stage(global)?;
         let tests = Tests::of(&stage.package)?;
         let bounds = Bounds { paths: self.paths, time: Duration::from_secs(self.seconds), ..Bounds::default() };
-        dry::wait(check(&mut stage, &tests, bounds))
+        let golden = if self.accept { None } else { Golden::of(&stage.package)? };
+        let planned = match self.accept || golden.is_some() {
+            true => Some(report::plan::text(&dry::wait(plan(&stage))?)),
+            false => None,
+        };
+        let golden = match &planned {
+            Some(planned) if self.accept => Some(self.accept(&stage.package, planned)?),
+            _ => golden,
+        };
+        let mut tested = dry::wait(check(&mut stage, &tests, bounds))?;
+        if let Some((golden, planned)) = golden.zip(planned) {
+            tested.add(golden.check(&planned));
+        }
+        Ok(tested)
+    }
+
+    /// What stood there is told by whoever keeps the versions of the package.
+    fn accept(&self, package: &Package, planned: &str) -> anyhow::Result<Golden> {
+        let path = golden::place(package)?;
+        let name = golden::name(package);
+        let shown = shown(&name);
+        if path.is_file() && fs::read_to_string(&path).is_ok_and(|text| text == planned) {
+            ui::say(&format!("{shown} has this plan already"));
+        } else {
+            let write = || {
+                path.parent().map_or(Ok(()), fs::create_dir_all)?;
+                state::write_for_all(&path, planned)
+            };
+            write().with_context(|| format!("write the plan to {shown}"))?;
+            ui::say(&format!("the plan is accepted, and written to {shown}"));
+            if self.pipeline.is_one() {
+                ui::say("  this is a pipeline: the plan counts when somebody has looked at it and committed the file");
+            }
+        }
+        Ok(Golden { file: name, text: planned.to_owned() })
     }
 
     fn write(&self, file: &Path, tested: Result<&Tested, &anyhow::Error>) -> anyhow::Result<()> {

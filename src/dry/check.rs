@@ -39,6 +39,8 @@ pub struct Test {
     /// What came of it, in a few words.
     pub came_to: String,
     pub differences: Vec<Difference>,
+    /// Of a plan that is not the accepted one: the lines of a unified difference.
+    pub diff: Vec<String>,
     /// Steps that failed, calls that did so in other steps, and how it ended, when something differs.
     pub happened: Vec<String>,
     pub findings: Vec<Finding>,
@@ -74,9 +76,20 @@ pub async fn check(stage: &mut Stage, tests: &Tests, bounds: Bounds) -> Tested {
     explored.findings.retain(|finding| !tests.rules.off.contains_key(&finding.rule));
     let (paths, left_out) = (explored.paths, explored.left_out);
     done.push(held(explored, &tests.rules, began));
-    let passed = done.iter().filter(|test| test.passed()).count();
     let (package, version) = (stage.facts.package.clone(), stage.facts.version.clone());
-    Tested { package, version, failed: done.len() - passed, passed, tests: done, paths, left_out }
+    let mut tested = Tested { package, version, tests: Vec::new(), passed: 0, failed: 0, paths, left_out };
+    done.into_iter().for_each(|test| tested.add(test));
+    tested
+}
+
+impl Tested {
+    pub fn add(&mut self, test: Test) {
+        match test.passed() {
+            true => self.passed += 1,
+            false => self.failed += 1,
+        }
+        self.tests.push(test);
+    }
 }
 
 fn millis(began: Instant) -> u64 {
@@ -103,6 +116,7 @@ async fn play(stage: &mut Stage, scenario: &Scenario) -> Test {
         file: scenario.file.clone(),
         about: scenario.about.clone(),
         came_to: format!("{}{because}", ending.outcome),
+        diff: Vec::new(),
         happened: if differences.is_empty() { Vec::new() } else { happened(&told) },
         differences,
         findings: Vec::new(),
@@ -287,6 +301,7 @@ async fn down_time(stage: &Stage, rules: &Rules) -> Option<Test> {
         about: format!("services are down for at most {max_shown}, as the plan reckons"),
         came_to: format!("down for about {is}"),
         differences: beyond.then(|| differs(Some(line), expected, format!("about {is}"))).into_iter().collect(),
+        diff: Vec::new(),
         happened: Vec::new(),
         findings: Vec::new(),
         millis: millis(began),
@@ -307,6 +322,7 @@ fn held(explored: Explored, rules: &Rules, began: Instant) -> Test {
         about: "what holds on every path through the script".to_owned(),
         came_to: format!("{found}{off}"),
         differences: Vec::new(),
+        diff: Vec::new(),
         happened: Vec::new(),
         findings: explored.findings,
         millis: millis(began),

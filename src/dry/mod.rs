@@ -3,6 +3,7 @@ pub mod approval;
 mod check;
 mod explore;
 mod given;
+pub mod golden;
 mod invent;
 mod plan;
 mod rules;

@@ -99,9 +99,7 @@ pub struct Rules {
 impl Tests {
     /// Reads the folder `tests` of a package; a package may have none.
     pub fn of(package: &Package) -> Result<Self, Mistakes> {
-        let named = Path::new(&package.named);
-        let shown_folder = if named.is_dir() { Some(named) } else { named.parent() };
-        let shown_folder = shown_folder.unwrap_or(Path::new("")).join("tests");
+        let shown_folder = super::golden::tests_of(package);
         let folder = package.dir.join("tests");
         // A link that leads nowhere is no folder that is not there.
         if folder.symlink_metadata().is_err() {

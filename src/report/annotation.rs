@@ -19,7 +19,7 @@ impl fmt::Display for Annotation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = self.line.map(|line| format!(",line={line}")).unwrap_or_default();
         let (file, title) = (property(&self.file), property(&text::line(&self.title, 200)));
-        let message: Vec<String> = self.message.iter().map(|line| value(&text::line(line, 1000))).collect();
+        let message: Vec<String> = self.message.iter().map(|line| value(&text::spaced(line, 1000))).collect();
         write!(f, "::error file={file}{line},title={title}::{}", message.join("%0A"))
     }
 }

@@ -51,6 +51,10 @@ pub(super) fn said(test: &Test) -> Vec<String> {
         let (expected, is) = (text::line(&difference.expected, 200), text::line(&difference.is, 200));
         lines.extend([format!("expected {expected}"), format!("      is {is}")]);
     }
+    lines.extend(test.diff.iter().map(|line| format!("  {}", text::spaced(line, 300))));
+    if !test.diff.is_empty() {
+        lines.push("  `backout test --accept` accepts the plan as it is".to_owned());
+    }
     lines.extend(test.happened.iter().map(|line| format!("  {}", text::line(line, 400))));
     for finding in &test.findings {
         let path = finding.path.map(|path| format!("   (backout explore --offline --path {path})")).unwrap_or_default();

@@ -32,6 +32,11 @@ pub fn line(text: &str, max: usize) -> String {
     line
 }
 
+/// As `line`, with the spaces that it has.
+pub fn spaced(text: &str, max: usize) -> String {
+    text.trim_end().chars().take(max).map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// `40 ms`, `0.3 s`, `8 s`, `4 m 02 s`, `1 h 04 m`, `2 d 03 h`.
 pub fn duration(millis: u64) -> String {
     if millis < 100 {

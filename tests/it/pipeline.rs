@@ -1,4 +1,6 @@
 //! What a pipeline gets of dry runs: files in the forms that others read, and nothing that takes hold of the pipeline.
+mod golden;
+
 use crate::support::{
     faulty, guests,
     packages::{Folder, Said},
@@ -112,6 +114,7 @@ fn no_string_breaks_the_xml() {
             about: piece.clone(),
             came_to: piece.clone(),
             differences: vec![difference],
+            diff: vec![piece.clone()],
             happened: vec![piece.clone()],
             findings: Vec::new(),
             millis: 1,
@@ -212,7 +215,11 @@ fn a_failing_test_is_shown_at_its_line_and_commands_nothing_else() {
     let property = |n: usize, name: &str| told[n].0.iter().find(|(is, _)| is == name).map(|(_, value)| value.as_str());
     assert_eq!(property(0, "file"), Some(format!("{HOSTILE}/tests/fails.toml").as_str()));
     assert_eq!([property(0, "line"), property(0, "title")], [Some("4"), Some("fails does not hold")]);
-    assert!(told[0].1.starts_with("expected rolled-back\nis upgraded\nexpected the risk high ##[add"), "{}", told[0].1);
+    assert!(
+        told[0].1.starts_with("expected rolled-back\n      is upgraded\nexpected the risk high ##[add"),
+        "{}",
+        told[0].1
+    );
     assert_eq!([property(1, "line"), property(1, "title")], [Some("2"), Some("never does not hold")]);
     assert_eq!(property(2, "file"), Some(format!("{HOSTILE}/package.toml").as_str()));
     assert_eq!([property(2, "line"), property(2, "title")], [None, Some("half-restored-start")]);

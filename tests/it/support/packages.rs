@@ -86,6 +86,7 @@ impl Folder {
             .current_dir(self.path())
             .env_remove("BACKOUT_SITE")
             .env_remove("GITHUB_ACTIONS")
+            .env_remove("CI")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .output()
