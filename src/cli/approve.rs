@@ -3,7 +3,8 @@ use crate::{
     diagnostic::{Mistakes, reader, shown},
     dry::approval::Approval,
     key::{self, Key},
-    report, site,
+    report::{self, text},
+    site,
 };
 use anyhow::Context;
 use serde::Serialize;
@@ -119,6 +120,18 @@ fn shown_to_approve(file: &File) -> String {
     out += &format!("\npackage   {}\n", shown(&bound.digest));
     for (name, value) in &bound.settings {
         out += &format!("setting   {} = {}\n", shown(name), shown(value));
+    }
+    for step in &saved.plan.steps {
+        for operation in &step.operations {
+            let Some(arguments) = &operation.arguments else { continue };
+            // Of some there is nothing to say but on what they are.
+            if !operation.varies && arguments.as_object().is_some_and(|said| said.len() < 2) {
+                continue;
+            }
+            let kind = if operation.varies { "varies" } else { "says" };
+            let call = format!("{}/{}: {} {}", step.phase, step.name, operation.operation, operation.label);
+            out += &format!("{kind:<8}  {}  {}\n", text::line(&call, 200), text::line(&arguments.to_string(), 400));
+        }
     }
     for approval in &saved.approvals {
         out += &format!("approved  {} ({}), {}\n", approval.by, approval.role, moment::local(approval.at));

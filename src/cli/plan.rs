@@ -7,7 +7,7 @@ use super::{
 use crate::{
     diagnostic::shown,
     dry::{
-        Stage, plan,
+        Stage, plan, plan_to_keep,
         saved::{self, Bound, Saved},
     },
     report::{self, annotation},
@@ -41,7 +41,10 @@ impl Args {
             self.refuse_to_save(file)?;
         }
         let stage = self.dry.stage(global).inspect_err(|error| self.pipeline.refuse(error))?;
-        let (mut plan, bound) = dry::wait(async { (plan(&stage).await, bound(&stage).await) })?;
+        let (mut plan, bound) = dry::wait(async {
+            let plan = if self.save.is_some() { plan_to_keep(&stage).await } else { plan(&stage).await };
+            (plan, bound(&stage).await)
+        })?;
         if !self.dry.offline {
             plan.findings.extend(rehearsed::finding(&Site::load(&global.site)?, &stage.package)?);
         }
@@ -86,6 +89,10 @@ async fn bound(stage: &Stage) -> Bound {
         sections: stage.header.sections.clone(),
         services: match &stage.real {
             Some(real) => saved::services(real.service.values().map(|seen| (&seen.id, &*seen.observer))).await,
+            None => Default::default(),
+        },
+        schemas: match &stage.real {
+            Some(real) => saved::schemas(real.database.values().map(|seen| (&seen.id, &*seen.observer))).await,
             None => Default::default(),
         },
     }

@@ -111,7 +111,8 @@ pub fn refuse_unplanned(lead: &Lead, package: &Package) -> anyhow::Result<()> {
 
 async fn bound(lead: &Lead, package: &Package, hold: &Hold) -> anyhow::Result<Bound> {
     let facts = lead.facts(package, &lead.site.installed_version()?.unwrap_or_default())?;
-    let lent = hold.resources.service.0.values();
+    let services = hold.resources.service.0.values();
+    let databases = hold.resources.database.0.values();
     Ok(Bound {
         package: facts.package,
         version: facts.version,
@@ -119,7 +120,8 @@ async fn bound(lead: &Lead, package: &Package, hold: &Hold) -> anyhow::Result<Bo
         from_version: facts.from_version,
         settings: facts.settings,
         sections: lead.site.sections_of(package, &hold.resources),
-        services: saved::services(lent.map(|lend| (&lend.id, &*lend.access.observer))).await,
+        services: saved::services(services.map(|lend| (&lend.id, &*lend.access.observer))).await,
+        schemas: saved::schemas(databases.map(|lend| (&lend.id, &*lend.access.observer))).await,
     })
 }
 

@@ -1,6 +1,6 @@
 //! A plan: what an upgrade would do when all goes well, and what takes it back when its last call does not.
 use super::{
-    explore,
+    explore, otherwise,
     rules::{self, Finding, Rule},
     stage::{Call, Deviation, MORNING, Path, Stage, Told},
 };
@@ -10,6 +10,7 @@ use crate::{
     run::life_cycle::Outcome,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +57,18 @@ pub struct Operation {
     /// Whether it changes anything, as its class says.
     pub changes: bool,
     pub assumed: bool,
+    /// What the script says in it, of an operation that changes something; beyond 4 KiB the length and digest of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
+    /// What the script says in it follows from the time, or from what it reads, so that it is not held to it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub varies: bool,
     /// What it makes of the simulated world, in words.
     pub effects: Vec<Effect>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,11 +86,22 @@ pub struct Down {
 }
 
 pub async fn plan(stage: &Stage) -> Plan {
-    let good = stage.play(Path::new(), MORNING).await;
+    drawn(stage, &BTreeSet::new()).await
+}
+
+/// As it is put aside for approval: with a word at each call whose arguments follow from what only the day of the upgrade can tell.
+pub async fn plan_to_keep(stage: &Stage) -> Plan {
+    drawn(stage, &otherwise::varying(stage).await).await
+}
+
+/// `varying`: the keys of calls.
+async fn drawn(stage: &Stage, varying: &BTreeSet<String>) -> Plan {
+    let good = stage.play_in_full(Path::new(), MORNING, None).await;
     let last = good.calls.iter().rposition(|call| call.phase() == "upgrade");
     let bad = match last {
         Some(call) => {
-            Some(stage.play(vec![Deviation { call, kind: FailureKind::Failed, for_ever: false }], MORNING).await)
+            let deviation = Deviation { call, kind: FailureKind::Failed, for_ever: false };
+            Some(stage.play_in_full(vec![deviation], MORNING, None).await)
         }
         None => None,
     };
@@ -95,7 +117,7 @@ pub async fn plan(stage: &Stage) -> Plan {
         }
     }
     findings.dedup();
-    let steps = steps(&good);
+    let steps = steps(&good, varying);
     let if_it_fails = bad.as_ref().map(steps_back).unwrap_or_default();
     let assumed = good.calls.iter().filter(|call| call.assumed).map(|call| format!("{}: {}", call.step, call.title()));
     Plan {
@@ -120,12 +142,12 @@ fn cannot(what: &str, outcome: &Outcome) -> Finding {
     Finding { rule: Rule::NeverReached, text, hint, path: None }
 }
 
-fn steps(told: &Told) -> Vec<Step> {
+fn steps(told: &Told, varying: &BTreeSet<String>) -> Vec<Step> {
     let plans = &told.plans;
     let phases = [("prepare", &plans.prepare), ("upgrade", &plans.upgrade), ("verify", &plans.verify)];
     let effects = effects(told);
     let of = |(phase, steps): &(&str, &Vec<journal::Step>)| {
-        steps.iter().map(|s| step(phase, false, s, told, &effects)).collect::<Vec<_>>()
+        steps.iter().map(|s| step(phase, false, s, told, &effects, varying)).collect::<Vec<_>>()
     };
     phases.iter().flat_map(of).collect()
 }
@@ -143,7 +165,7 @@ fn steps_back(told: &Told) -> Vec<Step> {
     let steps = phases
         .into_iter()
         .flat_map(|(phase, steps)| steps.into_iter().flat_map(move |s| s.iter().map(move |s| (phase, s))));
-    steps.map(|(phase, s)| step(phase, true, s, told, &effects)).collect()
+    steps.map(|(phase, s)| step(phase, true, s, told, &effects, &BTreeSet::new())).collect()
 }
 
 fn effects(told: &Told) -> BTreeMap<&str, Vec<&Change>> {
@@ -160,6 +182,7 @@ fn step(
     step: &journal::Step,
     told: &Told,
     effects: &BTreeMap<&str, Vec<&Change>>,
+    varying: &BTreeSet<String>,
 ) -> Step {
     let title = format!("{phase}/{}", step.name);
     let here = |call: &&Call| call.step == title && call.rolled_back == rolled_back;
@@ -168,6 +191,8 @@ fn step(
         label: call.label.clone(),
         changes: call.changes,
         assumed: call.assumed,
+        arguments: call.arguments.clone(),
+        varies: varying.contains(&call.key()),
         effects: effects
             .get(call.key().as_str())
             .into_iter()

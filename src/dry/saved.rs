@@ -6,7 +6,7 @@ use super::{
 use crate::{
     diagnostic::shown,
     journal::{self, Approved, ApprovedBy, ApprovedOperation, ApprovedStep},
-    resource::{ResourceId, service::Observer},
+    resource::{ResourceId, database, service::Observer},
     run::life_cycle::Plans,
 };
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,8 @@ pub struct Bound {
     pub sections: BTreeMap<String, String>,
     /// how each service stood, by its name on the site
     pub services: BTreeMap<String, String>,
+    /// a digest of what is declared in each database, by its name on the site; of what it holds there is none, it changes all the time
+    pub schemas: BTreeMap<String, String>,
 }
 
 impl Saved {
@@ -90,7 +92,12 @@ impl Saved {
             operations: step
                 .operations
                 .iter()
-                .map(|o| ApprovedOperation { operation: o.operation.clone(), label: o.label.clone() })
+                .map(|o| ApprovedOperation {
+                    operation: o.operation.clone(),
+                    label: o.label.clone(),
+                    // The way back depends on how far it came.
+                    arguments: o.arguments.clone().filter(|_| !o.varies && !step.rolled_back),
+                })
                 .collect(),
         };
         Approved { approvals, steps: self.plan.steps.iter().chain(&self.plan.if_it_fails).map(step).collect() }
@@ -124,6 +131,18 @@ impl Bound {
             all.push(format!("the site's section [{}] {how}", shown(name)));
         }
         all.extend(changes("the service", &self.services, &now.services));
+        let schemas: BTreeSet<&String> = self.schemas.keys().chain(now.schemas.keys()).collect();
+        let other = schemas.into_iter().filter(|name| self.schemas.get(*name) != now.schemas.get(*name));
+        let known =
+            |schemas: &BTreeMap<String, String>, name| schemas.get(name).is_some_and(|digest| !digest.is_empty());
+        all.extend(other.map(|name| {
+            let what = match (known(&self.schemas, name), known(&now.schemas, name)) {
+                (true, true) => "its schema has changed",
+                (true, false) => "its schema cannot be read now",
+                _ => "its schema could not be read when the plan was made",
+            };
+            format!("database {}: {what}", shown(name))
+        }));
         all
     }
 }
@@ -149,6 +168,18 @@ pub async fn services<'r>(seen: impl Iterator<Item = (&'r ResourceId, &'r Observ
         services.insert(id.name.clone(), word.to_owned());
     }
     services
+}
+
+/// What is declared in each database now.
+pub async fn schemas<'r>(
+    seen: impl Iterator<Item = (&'r ResourceId, &'r database::Observer)>,
+) -> BTreeMap<String, String> {
+    let mut schemas = BTreeMap::new();
+    for (id, observer) in seen {
+        // One that cannot be read now can be read when the plan is carried out, or is not there then either.
+        schemas.insert(id.name.clone(), observer.schema().await.unwrap_or_default());
+    }
+    schemas
 }
 
 /// Where the steps that a script plans are not those that were approved; a title may differ. The rollback's depend on how far

@@ -2,6 +2,7 @@
 use super::{
     given::{Given, Later},
     invent,
+    otherwise::Otherwise,
 };
 use crate::{
     gate::{Considered, Events, Fate},
@@ -22,6 +23,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde::Serialize;
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -155,6 +157,9 @@ pub struct Call {
     pub assumed: bool,
     /// It was made to fail.
     pub failed: Option<FailureKind>,
+    /// What the script says in it, of a call that changes something, where somebody wants to know.
+    #[serde(skip)]
+    pub arguments: Option<Value>,
 }
 
 impl Call {
@@ -202,6 +207,15 @@ pub const EVENING: u64 = MORNING + 12 * 3_600_000;
 impl Stage {
     /// `at`: what the clock says first, in milliseconds since 1970-01-01 UTC.
     pub async fn play(&self, failing: impl Into<Failing>, at: u64) -> Told {
+        self.play_on(failing, at, false, None).await
+    }
+
+    /// The same, with what the script says in its calls. `answers`: what calls that look answer instead of what they have seen.
+    pub async fn play_in_full(&self, failing: impl Into<Failing>, at: u64, answers: Option<Otherwise>) -> Told {
+        self.play_on(failing, at, true, answers).await
+    }
+
+    async fn play_on(&self, failing: impl Into<Failing>, at: u64, in_full: bool, answers: Option<Otherwise>) -> Told {
         let world = World::new(Clock::simulated(at));
         let resources = match &self.real {
             Some(real) => invent::over(real, &world),
@@ -214,9 +228,19 @@ impl Stage {
             Failing::Numbered(path) => Some(path.first().map(|deviation| deviation.call)),
             Failing::Calls(_) => None,
         };
-        let known = self.planned.get().filter(|(_, calls)| at == MORNING && first.flatten() >= Some(calls.len()));
+        let known = self
+            .planned
+            .get()
+            .filter(|(_, calls)| at == MORNING && answers.is_none() && first.flatten() >= Some(calls.len()));
         let calls = Mutex::new(known.map(|(_, calls)| calls.clone()).unwrap_or_default());
-        let course = Arc::new(Course { failing, calls, world: world.clone(), later: Mutex::new(self.later.clone()) });
+        let course = Arc::new(Course {
+            failing,
+            calls,
+            in_full,
+            answers,
+            world: world.clone(),
+            later: Mutex::new(self.later.clone()),
+        });
         let setup = Setup {
             header: self.header.clone(),
             facts: self.facts.clone(),
@@ -242,6 +266,7 @@ impl Stage {
         };
         if let Ok(plans) = &planned
             && at == MORNING
+            && answers.is_none()
             && first == Some(None)
         {
             // Whoever was first has found the same.
@@ -304,6 +329,9 @@ impl Approver for Agreeing {
 struct Course {
     failing: Failing,
     calls: Mutex<Vec<Call>>,
+    /// With what the script says in its calls.
+    in_full: bool,
+    answers: Option<Otherwise>,
     world: World,
     /// What has not come to pass yet.
     later: Mutex<Vec<Later>>,
@@ -338,6 +366,7 @@ impl Fate for Course {
             right: call.right,
             assumed: false,
             failed: None,
+            arguments: None,
         });
         let last = calls.len() - 1;
         self.later.lock().unwrap_or_else(PoisonError::into_inner).retain(|later| {
@@ -353,6 +382,16 @@ impl Fate for Course {
         }
         failed
             .map(|kind| Failure::new(kind, format!("{} on `{}` fails in this simulation", call.operation, call.label)))
+    }
+
+    fn says(&self, arguments: &dyn Fn() -> Value) {
+        if let Some(last) = self.calls().last_mut().filter(|_| self.in_full) {
+            last.arguments = Some(arguments());
+        }
+    }
+
+    fn answers(&self) -> Option<Otherwise> {
+        self.answers
     }
 
     fn assumed(&self, _: &Considered<'_>) {

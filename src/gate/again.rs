@@ -170,7 +170,11 @@ fn same<O: Operation>(operation: &O, recorded: &Value) -> bool {
     now.iter().filter(own).eq(recorded.iter().filter(own))
 }
 
-/// What the script itself has said, without what the host adds.
+/// What the script itself says, without what the host adds.
+pub(super) fn says<O: Operation>(operation: &O) -> Value {
+    said::<O>(serde_json::to_value(operation).ok())
+}
+
 fn said<O: Operation>(request: Option<Value>) -> Value {
     let mut request = request.unwrap_or_default();
     if let Some(fields) = request.as_object_mut() {
@@ -180,11 +184,11 @@ fn said<O: Operation>(request: Option<Value>) -> Value {
 }
 
 fn plainly<O: Operation>(operation: &O) -> String {
-    format!("{} {}", O::NAME, brief(&said::<O>(serde_json::to_value(operation).ok())))
+    format!("{} {}", O::NAME, brief(&says(operation)))
 }
 
 /// Enough to see what is meant.
-fn brief(request: &Value) -> String {
+pub(super) fn brief(request: &Value) -> String {
     cut(request.to_string(), 200)
 }
 

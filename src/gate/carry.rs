@@ -96,6 +96,7 @@ impl Gate {
             result = tokio::time::timeout_at(doing.call.deadline.into(), self.effect(doing, half)) =>
                 result.unwrap_or_else(|_| Err(late::<O>(began))),
         };
+        let result = fate::seen::<O>(self.fate.as_deref(), result);
         // A look that was broken off is none.
         if self.cancel.is_cancelled() && O::LASTS {
             return Err(Stop::Cancelled.into());

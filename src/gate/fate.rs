@@ -1,9 +1,14 @@
 //! Who decides, where the world or a part of it is simulated, how a call goes.
-use super::operation::{Half, Operation};
+use super::{
+    again, allowance,
+    operation::{Half, Operation},
+};
 use crate::{
     journal::Place,
     resource::{Clock, Failure, Kind, Right},
 };
+use serde::Deserialize as _;
+use serde_json::Value;
 
 /// A call that is about to be made.
 #[derive(Clone, Debug)]
@@ -32,6 +37,12 @@ pub trait Fate: Send + Sync {
     fn clock(&self, _kind: &str, _label: &str) -> Option<Clock> {
         None
     }
+    /// What the script says in a call that changes something, for whom it concerns.
+    fn says(&self, _arguments: &dyn Fn() -> Value) {}
+    /// What becomes of the answers of calls that look, where those of another world are wanted.
+    fn answers(&self) -> Option<fn(Value) -> Value> {
+        None
+    }
     /// What only the changed world could say is taken to be as the script wants it.
     fn assumed(&self, call: &Considered<'_>);
 }
@@ -54,7 +65,11 @@ pub(super) fn decided<O: Operation>(
         changes: O::Class::CHANGES,
         right: O::RIGHT,
     };
-    if let Some(failure) = fate.fails(&call) {
+    let failure = fate.fails(&call);
+    if O::Class::CHANGES && O::RIGHT.is_some() {
+        fate.says(&|| allowance::kept(again::says(operation)));
+    }
+    if let Some(failure) = failure {
         return Some(Err(failure));
     }
     if !fate.simulates(&call) {
@@ -65,4 +80,16 @@ pub(super) fn decided<O: Operation>(
         fate.assumed(&call);
     }
     Some(answer)
+}
+
+/// What a call that looks has seen, or what it would have seen in another world.
+pub(super) fn seen<O: Operation>(
+    fate: Option<&dyn Fate>,
+    result: Result<O::Output, Failure>,
+) -> Result<O::Output, Failure> {
+    let otherwise = fate.filter(|_| O::RIGHT.is_some()).and_then(Fate::answers);
+    let (Some(otherwise), Ok(output)) = (otherwise, &result) else { return result };
+    let other = serde_json::to_value(output).ok().map(otherwise);
+    // Where it can be nothing else, it is that.
+    other.and_then(|other| O::Output::deserialize(other).ok()).map_or(result, Ok)
 }

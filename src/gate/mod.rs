@@ -22,6 +22,7 @@ use crate::{
     journal::{Entry, Journal, Level, Place, Request, RunId},
     resource::{Clock, Failure, FailureKind, Lend, Lent, Resources},
 };
+use allowance::Lacks;
 use class::Class;
 use quota::json_size;
 use std::{
@@ -51,8 +52,8 @@ pub enum Stop {
     #[error("{0}")]
     Diverged(Box<Divergence>),
     /// It has not been done.
-    #[error("deviated: the script asks for {operation} `{label}`, which the plan that was approved does not contain")]
-    Deviated { operation: &'static str, label: String },
+    #[error("deviated: the script asks for {operation} `{label}`{said}")]
+    Deviated { operation: &'static str, label: String, said: String },
     /// The script did all that is recorded; how it went on, or would have, nobody knows.
     #[error("the journal ends here")]
     PastEnds,
@@ -205,8 +206,8 @@ impl Gate {
         }
         let Mode::Live(journal) = &self.mode else { return Err(self.beyond(&operation, sequence).into()) };
         self.in_time()?;
-        if deviates {
-            self.deviate(&operation)?;
+        if let Some(lacks) = deviates {
+            self.deviate(&operation, &lacks)?;
         }
         let lend = self.authorise::<O>(resources, &operation, sequence)?;
         let size = json_size(&operation);
@@ -235,13 +236,23 @@ impl Gate {
     }
 
     /// What was done before an interruption counts too. A call on the run itself stands in no plan.
-    fn deviates<O: Operation>(&self, operation: &O) -> bool {
-        let allowance = self.allowance.as_ref().filter(|_| O::RIGHT.is_some());
-        allowance.is_some_and(|a| !a.takes(&self.place, O::NAME, operation.label(), O::Class::CHANGES))
+    fn deviates<O: Operation>(&self, operation: &O) -> Option<Lacks> {
+        let allowance = self.allowance.as_ref().filter(|_| O::RIGHT.is_some())?;
+        let says = || again::says(operation);
+        let changing = O::Class::CHANGES.then_some(&says as &dyn Fn() -> serde_json::Value);
+        allowance.takes(&self.place, O::NAME, operation.label(), changing).err()
     }
 
-    fn deviate<O: Operation>(&self, operation: &O) -> Result<(), Stop> {
-        let stop = Stop::Deviated { operation: O::NAME, label: denied_label(operation) };
+    fn deviate<O: Operation>(&self, operation: &O, lacks: &Lacks) -> Result<(), Stop> {
+        let said = match lacks {
+            Lacks::Call => ", which the plan that was approved does not contain".to_owned(),
+            Lacks::Arguments(planned) => format!(
+                " with {}, the plan that was approved has it with {}",
+                again::brief(&again::says(operation)),
+                again::brief(planned)
+            ),
+        };
+        let stop = Stop::Deviated { operation: O::NAME, label: denied_label(operation), said };
         if self.allowance.as_ref().is_some_and(|allowance| allowance.blocks) {
             return Err(stop);
         }

@@ -267,6 +267,9 @@ pub struct ApprovedOperation {
     pub operation: String,
     /// the package's word for the resource
     pub label: String,
+    /// what the script says in a call that changes something; without it, it may say what it likes
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
 }
 
 /// What each attempt of a step may use. With it, the journal, the component and the payload are enough to run it again.

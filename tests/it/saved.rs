@@ -12,8 +12,11 @@ use backout::{
     resource::service,
     site::Site,
 };
-use serde_json::Value;
-use std::{fs, os::unix::fs::symlink};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    os::unix::{fs::symlink, process::ExitStatusExt},
+};
 
 /// With 1.0 serving, and a package of this variant.
 fn shop(variant: &str) -> Shop {
@@ -64,6 +67,25 @@ fn times(shop: &Shop, operation: &str) -> usize {
     entries(shop).iter().filter(asked).count()
 }
 
+/// What a script of these variants looks for.
+const AGAIN: &str = "UPDATE customers SET name = 'again' WHERE id = 1";
+
+/// Somebody else is at the database.
+fn statement(shop: &Shop, sql: &str) {
+    let db = rusqlite::Connection::open(shop.folder.database()).unwrap();
+    db.busy_timeout(PATIENCE).unwrap();
+    db.execute_batch(sql).unwrap();
+}
+
+/// What an operation says in the plan, and whether it is held to it.
+fn planned(shop: &Shop, operation: &str) -> Vec<(Value, bool)> {
+    let plan: Value = serde_json::from_slice(&fs::read(shop.folder.path("plan.json")).unwrap()).unwrap();
+    let steps = plan["plan"]["steps"].as_array().unwrap().iter();
+    let operations = steps.flat_map(|step| step["operations"].as_array().unwrap());
+    let found = operations.filter(|planned| planned["operation"] == operation);
+    found.map(|planned| (planned["arguments"].clone(), planned["varies"] != true)).collect()
+}
+
 #[test]
 fn a_plan_is_carried_out_unless_what_it_was_made_from_has_changed() {
     let shop = Shop::running(Version::V2Good);
@@ -97,6 +119,12 @@ fn a_plan_is_carried_out_unless_what_it_was_made_from_has_changed() {
     assert!(said.contains("the plan is stale: the service `shop` is `stopped`, it was `running`"), "{said}");
     shop.start();
 
+    // What a database holds changes all the time; what it declares was looked at.
+    statement(&shop, "CREATE INDEX named ON customers (name)");
+    let said = upgrade(&shop, 3);
+    assert!(said.contains("the plan is stale: database shop: its schema has changed"), "{said}");
+    statement(&shop, "DROP INDEX named; UPDATE customers SET name = 'other' WHERE id = 1");
+
     upgrade(&shop, 0);
     assert_eq!(shop.version().as_deref(), Some("2.0.1"));
     // None of those that were refused has begun a run.
@@ -108,10 +136,7 @@ fn a_plan_is_carried_out_unless_what_it_was_made_from_has_changed() {
 fn a_script_that_does_more_than_it_planned_is_stopped_before_it_happens() {
     let shop = shop("looks");
     save(&shop);
-    let db = rusqlite::Connection::open(shop.folder.database()).unwrap();
-    db.busy_timeout(PATIENCE).unwrap();
-    db.execute("UPDATE customers SET name = 'again' WHERE id = 1", []).unwrap();
-    drop(db);
+    statement(&shop, AGAIN);
     let before = shop.proof();
     let said = upgrade(&shop, 4);
     let why =
@@ -122,6 +147,59 @@ fn a_script_that_does_more_than_it_planned_is_stopped_before_it_happens() {
     // A replay has no plan to keep to, and finds nothing else.
     shop.expect(0, &["replay", "1"]);
     shop.expect(0, &["audit"]);
+}
+
+#[test]
+fn a_script_that_says_something_else_than_it_planned_is_stopped_before_it_happens() {
+    let shop = shop("picks");
+    save(&shop);
+    let link = json!({ "tree": "app", "path": "current", "target": "versions/2.0" });
+    assert_eq!(planned(&shop, "files.link"), [(link, true)]);
+    statement(&shop, AGAIN);
+    let before = shop.proof();
+    let said = upgrade(&shop, 4);
+    let why = "deviated: the script asks for files.link `app` with \
+        {\"path\":\"current\",\"target\":\"versions/1.0\",\"tree\":\"app\"}, the plan that was approved has it with \
+        {\"path\":\"current\",\"target\":\"versions/2.0\",\"tree\":\"app\"}";
+    assert!(said.contains(why), "{said}");
+    assert_eq!(times(&shop, "files.link"), 0);
+    shop.is_as(&before);
+}
+
+#[test]
+fn what_follows_from_time_and_data_is_not_held_against_a_script() {
+    let shop = shop("notes");
+    save(&shop);
+    let said = planned(&shop, "files.write");
+    assert!(matches!(&said[..], [(_, false), (_, false)]), "{said:?}");
+    assert!(planned(&shop, "files.link").iter().all(|(_, held)| *held));
+    let said = shop.expect(3, &["approve", "plan.json", "--as", "anna", "--role", "dba", "--key", "anna.key"]);
+    assert!(said.contains("varies    upgrade/install: files.write app  {"), "{said}");
+    assert!(said.contains("says      upgrade/install: files.link app  {\"path\":\"current\","), "{said}");
+    assert!(!said.contains("service.stop shop"), "{said}");
+    statement(&shop, "UPDATE customers SET name = 'zz' WHERE id = 1");
+    upgrade(&shop, 0);
+}
+
+#[test]
+fn a_run_that_was_killed_keeps_to_its_plan_when_it_goes_on() {
+    for (variant, point, why) in [
+        ("looks", "after files.link on app", "deviated: the script asks for tool.run `migrate`, which the plan"),
+        ("looks", "before files.install on app", "deviated: the script asks for tool.run `migrate`, which the plan"),
+        ("picks", "after backup.refresh on orders", "deviated: the script asks for files.link `app` with"),
+    ] {
+        let shop = shop(variant);
+        save(&shop);
+        statement(&shop, AGAIN);
+        let before = shop.proof();
+        let mut command = shop.command(&["upgrade", "--yes", "--plan", "plan.json", &package(&shop)]);
+        assert_eq!(command.env("BACKOUT_CRASH_AT", point).output().unwrap().status.signal(), Some(9), "{point}");
+        // Nobody needs the file any more.
+        fs::remove_file(shop.folder.path("plan.json")).unwrap();
+        let said = shop.expect(4, &["resume", "--yes"]);
+        assert!(said.contains(why), "{point}: {said}");
+        shop.is_as(&before);
+    }
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub trait Observe: ObserveCopies {
     async fn activity(&self, call: &CallCtx) -> Result<Vec<Session>, Failure>;
     /// One read-only statement. `invalid` beyond `MAX_ROWS` and `MAX_BYTES`, and for anything that is not read-only.
     async fn query(&self, sql: &str, call: &CallCtx) -> Result<Vec<Vec<String>>, Failure>;
+    /// A digest of what is declared in it, whatever it holds. Does not read the rows.
+    async fn schema(&self) -> Result<String, Failure>;
     async fn fenced(&self) -> Result<bool, Failure>;
     /// Whether a fence keeps it from where applications look for it, also one that somebody has torn open: they would find
     /// nothing there, and make an empty database.

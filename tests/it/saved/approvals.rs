@@ -5,7 +5,7 @@ use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
 /// A site with these approvers, as `NAME ROLES USER`, on which this must have been approved. The keys are those of `approve`.
 fn site(required: &str, approvers: &[(&str, &str, &str)]) -> Shop {
-    let shop = Shop::running(Version::V2Good);
+    let shop = shop("");
     let required = format!("versions = \"2.*\"\nrequire = {{ approval = {required} }}");
     let mut site = fs::read_to_string(shop.site()).unwrap().replace("versions = \"2.*\"", &required);
     fs::create_dir_all(shop.folder.path("keys")).unwrap();
@@ -102,8 +102,8 @@ fn what_was_signed_is_what_counts() {
         operations.push(operations[0].clone());
     });
     refused(&shop, &[altered, not]);
-    sealed(&|plan| plan["bound"]["settings"]["watch"] = "1".into());
-    refused(&shop, &["the plan is stale: the setting `watch`", altered, not]);
+    sealed(&|plan| plan["bound"]["settings"]["variant"] = "loops".into());
+    refused(&shop, &["the plan is stale: the setting `variant`", altered, not]);
     // What is unknown to this Backout would be unsigned.
     sealed(&|plan| plan["plan"]["steps"][0]["unseen"] = true.into());
     assert!(upgrade(&shop, 3).contains("it says more, or says it otherwise, than this Backout writes"));
@@ -239,7 +239,7 @@ fn a_run_that_goes_on_keeps_to_the_build_that_was_approved() {
     save(&shop);
     approve(&shop, "anna", "dba");
     let mut command = shop.command(&["upgrade", "--yes", "--plan", "plan.json", &package(&shop)]);
-    assert_eq!(command.env("BACKOUT_CRASH_AT", "40").output().unwrap().status.code(), None);
+    assert_eq!(command.env("BACKOUT_CRASH_AT", "after files.link on app").output().unwrap().status.code(), None);
     let other: PathBuf = shop.folder.path("other");
     let copied = std::process::Command::new("cp").arg("-r").arg(shop.package()).arg(&other).status().unwrap();
     assert!(copied.success());

@@ -93,7 +93,7 @@ channel.ops = { may = ["send"] }
 
 [allow."acme/shop".require]
 max-risk = "huge"
-rehearsed-within = "7d"
+rehearsed-withing = "7d"
 settings.watch = []
 "#,
         expect![[r#"
@@ -347,11 +347,11 @@ settings.watch = []
                 |            ^^^^^^
                 = there are `low`, `medium`, `high`
 
-            backout.toml:80:1: unknown key `rehearsed-within` in `allow."acme/shop".require`
+            backout.toml:80:1: unknown key `rehearsed-withing` in `allow."acme/shop".require`
                 |
-             80 | rehearsed-within = "7d"
-                | ^^^^^^^^^^^^^^^^
-                = there are `max-risk`, `approval`, `settings`
+             80 | rehearsed-withing = "7d"
+                | ^^^^^^^^^^^^^^^^^
+                = did you mean `rehearsed-within`?
 
             backout.toml:81:18: `allow."acme/shop".require.settings.watch` must be a text, a number, `true` or `false`
                 |

@@ -88,6 +88,12 @@ impl Observe for Simulated {
             None => Ok(self.counted(sql).unwrap_or_else(|| invented(sql))),
         }
     }
+    async fn schema(&self) -> Result<String, Failure> {
+        match self.real() {
+            Some(real) => real.schema().await,
+            None => Ok(self.place.content().word()),
+        }
+    }
     async fn fenced(&self) -> Result<bool, Failure> {
         match (self.place.world.fenced(&self.place.id), &self.real) {
             (Some(fenced), _) => Ok(fenced),

@@ -1,6 +1,6 @@
 //! A small upgrade of a shop that is right, and variants of it, of which the setting `variant` names one. `polls` and `retries` look
 //! odd and are right; each of the others has one fault, but for `looks`, which does more where it finds
-//! a certain customer. The fault `greedy` is not here: it is one of the manifest.
+//! a certain customer, `picks`, which does something else then, and `notes`, which writes down what it finds and when. The fault `greedy` is not here: it is one of the manifest.
 wit_bindgen::generate!({ path: "../../../wit", world: "script" });
 
 use backout::host::{types::*, *};
@@ -24,6 +24,8 @@ const VARIANTS: &[&str] = &[
     "looks",
     "loops",
     "no-rollback",
+    "notes",
+    "picks",
     "polls",
     "restores-first",
     "retries",
@@ -126,8 +128,11 @@ fn close() -> Result {
 
 fn install() -> Result {
     files::install("app", "versions/2.0", "shop-2.0")?;
-    link()?;
-    let again = is("looks") && !database::query("orders", "SELECT 1 FROM customers WHERE name = 'again'")?.is_empty();
+    link(if is("picks") && again()? { "versions/1.0" } else { "versions/2.0" })?;
+    let again = is("looks") && again()?;
+    if is("notes") {
+        note()?;
+    }
     if !is("left-fenced") {
         database::unfence("orders")?; // the migration opens the database itself
     }
@@ -138,8 +143,18 @@ fn install() -> Result {
     Ok(())
 }
 
-fn link() -> Result {
-    let link = || files::link("app", "current", "versions/2.0");
+fn again() -> Result<bool> {
+    Ok(!database::query("orders", "SELECT 1 FROM customers WHERE name = 'again'")?.is_empty())
+}
+
+fn note() -> Result {
+    let rows = database::query("orders", "SELECT count(*), max(name) FROM customers")?;
+    files::write("app", "customers", format!("{:?}", rows).as_bytes())?;
+    files::write("app", "since", format!("{}", clock::now()).as_bytes())
+}
+
+fn link(to: &str) -> Result {
+    let link = || files::link("app", "current", to);
     match link() {
         Err(_) if is("hides") => Ok(()),
         Err(_) if is("retries") => {

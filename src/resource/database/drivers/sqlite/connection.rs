@@ -13,9 +13,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// To read with, as a part of what changes something and therefore goes on when the operator wants to stop. Opening creates no
 /// database, and nothing that is said on it changes one.
 pub fn reading(path: &Path, call: &CallCtx) -> rusqlite::Result<Connection> {
-    let connection = open(path, "mode=ro", OpenFlags::SQLITE_OPEN_READ_ONLY, call)?;
+    reading_until(path, call.deadline)
+}
+
+/// The same, for those that are no operation.
+pub fn reading_until(path: &Path, deadline: Instant) -> rusqlite::Result<Connection> {
+    let connection = open(path, "mode=ro", OpenFlags::SQLITE_OPEN_READ_ONLY, deadline)?;
     connection.pragma_update(None, "query_only", true)?;
-    limit(&connection, call.deadline, || false)?;
+    limit(&connection, deadline, || false)?;
     Ok(connection)
 }
 
@@ -29,7 +34,7 @@ pub fn looking(path: &Path, call: &CallCtx) -> rusqlite::Result<Connection> {
 
 /// For a file that nobody writes: it is neither locked, nor does anything appear beside it.
 pub fn still(path: &Path, call: &CallCtx) -> rusqlite::Result<Connection> {
-    let connection = open(path, STILL, OpenFlags::SQLITE_OPEN_READ_ONLY, call)?;
+    let connection = open(path, STILL, OpenFlags::SQLITE_OPEN_READ_ONLY, call.deadline)?;
     limit(&connection, call.deadline, || false)?;
     Ok(connection)
 }
@@ -37,21 +42,21 @@ pub const STILL: &str = "mode=ro&immutable=1";
 
 /// Read and write, a file that exists.
 pub fn writing(path: &Path, call: &CallCtx) -> rusqlite::Result<Connection> {
-    let connection = open(path, "mode=rw", OpenFlags::SQLITE_OPEN_READ_WRITE, call)?;
+    let connection = open(path, "mode=rw", OpenFlags::SQLITE_OPEN_READ_WRITE, call.deadline)?;
     // Also the folder is made durable when a journal is deleted: a commit that we report is never undone by a power failure.
     connection.pragma_update(None, "synchronous", "extra")?;
     limit(&connection, call.deadline, || false)?;
     Ok(connection)
 }
 
-fn open(path: &Path, parameters: &str, access: OpenFlags, call: &CallCtx) -> rusqlite::Result<Connection> {
+fn open(path: &Path, parameters: &str, access: OpenFlags, deadline: Instant) -> rusqlite::Result<Connection> {
     let flags = access
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let connection = Connection::open_with_flags(uri(path, parameters), flags)?;
-    connection.busy_timeout(call.remaining().min(PATIENCE))?;
+    connection.busy_timeout(deadline.saturating_duration_since(Instant::now()).min(PATIENCE))?;
     // The schema is the product's. It may not call what only a trusted one should, nor reach into SQLite's own tables.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

@@ -94,7 +94,7 @@ impl News<'_> {
 }
 
 /// Everything that was ever declared, and the settings that belong to the content.
-fn schema(connection: &Connection) -> rusqlite::Result<String> {
+pub fn schema(connection: &Connection) -> rusqlite::Result<String> {
     let mut digest = Digested::default();
     for pragma in ["user_version", "application_id", "encoding", "auto_vacuum"] {
         let value: rusqlite::types::Value = connection.pragma_query_value(None, pragma, |row| row.get(0))?;

@@ -243,6 +243,17 @@ impl Observe for Sqlite {
         self.call(Turn::Shared, call, move |places, call| query::query(places, &sql, call)).await
     }
 
+    async fn schema(&self) -> Result<String, Failure> {
+        let deadline = soon();
+        self.work(Turn::Shared, deadline, move |places| {
+            let connection =
+                connection::reading_until(&places.live()?.path, deadline).map_err(connection::told)?;
+            connection.execute_batch("BEGIN").map_err(connection::told)?;
+            fingerprint::schema(&connection).map_err(connection::told)
+        })
+        .await
+    }
+
     async fn fenced(&self) -> Result<bool, Failure> {
         self.work(Turn::Shared, soon(), fence::fenced).await
     }
