@@ -103,6 +103,7 @@ impl Args {
         let run = begun.insert(lead.begin_beside("rehearse", header(package, &facts))?);
         scratch.name(run.id()).map_err(told)?;
         scratch.make(&lead.site, &stand_ins.copies).map_err(told)?;
+        scratch.let_in(&lead.site).map_err(told)?;
         let began = Instant::now();
         let pace = Arc::new(Pace::new(self.rate));
         let copied = rehearse::make(&lead.site, &stand_ins.copies, &pace, &call("copy")).await.map_err(told)?;

@@ -1,5 +1,5 @@
 //! Whether a package was rehearsed, as far as the site requires it.
-use super::Refused;
+use super::{Refused, lead::Lead};
 use crate::{
     diagnostic::{shown, units::show_duration},
     dry::{Finding, Rule},
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// What the site requires and the journal does not show, in one line.
 fn missing(site: &Site, package: &Package) -> anyhow::Result<Option<String>> {
-    let Some(within) = site.allows(package).and_then(|allow| allow.require.rehearsed_within) else { return Ok(None) };
+    let Some(within) = within(site, package) else { return Ok(None) };
     let runs = match Reader::find(&site.state.join("journal.db"))? {
         Some(reader) => reader.runs()?,
         None => Vec::new(),
@@ -44,11 +44,19 @@ fn hint(package: &Package) -> String {
     format!("backout rehearse {}", shown(&package.named))
 }
 
-pub fn refuse_unrehearsed(site: &Site, package: &Package) -> anyhow::Result<()> {
-    match missing(site, package)? {
-        None => Ok(()),
-        Some(why) => Err(Refused::new(why).hint(hint(package)).into()),
+pub fn refuse_unrehearsed(lead: &Lead, package: &Package) -> anyhow::Result<()> {
+    if let Some(why) = missing(&lead.site, package)? {
+        return Err(Refused::new(why).hint(hint(package)).into());
     }
+    // Who could write a rehearsal into the journal could do without one.
+    match within(&lead.site, package) {
+        Some(_) => lead.refuse_another_past(),
+        None => Ok(()),
+    }
+}
+
+fn within(site: &Site, package: &Package) -> Option<Duration> {
+    site.allows(package)?.require.rehearsed_within
 }
 
 pub fn finding(site: &Site, package: &Package) -> anyhow::Result<Option<Finding>> {

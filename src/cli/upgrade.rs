@@ -33,7 +33,7 @@ impl Args {
             }
             let hold = lead.hold(lead.lend(&package)?).await?;
             lead.refuse_unfinished(&hold)?;
-            rehearsed::refuse_unrehearsed(&lead.site, &package)?;
+            rehearsed::refuse_unrehearsed(&lead, &package)?;
             if let Some(file) = &saved {
                 lead.approved = Some(Box::new(file.approved(&lead, &package, &hold).await?));
             }

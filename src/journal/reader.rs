@@ -102,7 +102,8 @@ impl Reader {
                     SELECT e.id, json_extract(s.value, '$.millis') FROM (SELECT * FROM entry WHERE {MARKED}) e
                       JOIN of_package ON of_package.run = e.run, json_each(e.body, '$.rehearsal.steps') s
                       WHERE e.kind = 'run-ended' AND json_extract(s.value, '$.phase') = ?2
-                        AND json_extract(s.value, '$.name') = ?3 AND json_extract(s.value, '$.simulated') IS NULL)
+                        AND json_extract(s.value, '$.name') = ?3 AND json_extract(s.value, '$.simulated') IS NULL
+                        AND (?2 = 'rollback' OR json_extract(s.value, '$.rolled_back') IS NULL))
                  ORDER BY id DESC LIMIT 20",
             ))
             .map_err(|e| self.error(e))?;

@@ -3,14 +3,19 @@ use super::Error;
 use crate::{
     crash,
     journal::RunId,
-    resource::{CallCtx, ResourceId, service::drivers::process, tree},
+    resource::{
+        CallCtx, ResourceId,
+        process::User,
+        service::{self, drivers::process},
+        tree,
+    },
     run::{LockError, Locks},
     site::Site,
 };
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, Metadata},
     io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -55,6 +60,30 @@ impl Scratch {
         made().map_err(|e| Error::failed(format!("the folder of the rehearsal cannot be made: {e}")))
     }
 
+    /// Twins get through to the copies, whoever they run as.
+    pub fn let_in(&self, site: &Site) -> Result<(), Error> {
+        let service = |name: &String| {
+            let service::Driver::Process(process) = &site.services.get(name)?.driver;
+            process.user.clone()
+        };
+        let users = site.twins.iter().filter_map(|(of, twin)| match of.kind.as_str() {
+            "service" => Some((&twin.value, service(&twin.value)?)),
+            "tool" => Some((&twin.value, site.tools.get(&twin.value)?.user.clone()?)),
+            _ => None,
+        });
+        for (twin, name) in users {
+            // What is no user is told by who starts it.
+            let Ok(user) = User::named(&name) else { continue };
+            let closed = |folder: &&Path| fs::metadata(folder).is_ok_and(|about| !may_enter(&user, &about));
+            if let Some(folder) = self.folder.join("trees").ancestors().find(closed) {
+                let folder = folder.display();
+                let message = format!("the twin {twin} runs as user {name}, who cannot enter {folder}");
+                return Err(Error::refused(message).hint(format!("let users through: chmod o+x {folder}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Ends what was started there, and removes it all.
     pub async fn clear(&self) -> Result<(), Error> {
         const PATIENCE: Duration = Duration::from_secs(60);
@@ -84,4 +113,14 @@ impl Scratch {
 fn make(folder: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(mode))
+}
+
+fn may_enter(user: &User, about: &Metadata) -> bool {
+    let shift = match () {
+        () if user.uid == 0 => return true,
+        () if about.uid() == user.uid => 6,
+        () if about.gid() == user.gid || user.groups.contains(&about.gid()) => 3,
+        () => 0,
+    };
+    about.mode() >> shift & 1 != 0
 }

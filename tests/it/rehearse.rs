@@ -1,4 +1,8 @@
 //! Upgrades and rollbacks that are tried on copies: real operations, and nothing live is touched.
+mod copying;
+mod cut_off;
+mod twins;
+
 use crate::support::{faulty, shop::Shop};
 use backout::cli::demo::releases::Version;
 use serde_json::Value;

@@ -75,7 +75,8 @@ fn copy_pages(
         let progress = backup.progress();
         let bytes = |pages: i32| u64::try_from(pages).unwrap_or_default() * page_size;
         call.progress("copying", bytes(progress.pagecount - progress.remaining), bytes(progress.pagecount));
-        if progress.remaining > left {
+        // It goes back to the first page, and copies a few from there.
+        if step == StepResult::More && progress.remaining >= left {
             beginnings += 1;
         }
         left = progress.remaining;
