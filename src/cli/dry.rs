@@ -13,7 +13,6 @@ use std::{
     collections::BTreeMap,
     future::Future,
     path::{Path, PathBuf},
-    sync::OnceLock,
 };
 
 /// Of one step, in a simulated world.
@@ -88,7 +87,6 @@ impl Dry {
             measured: journal,
             given: Given::default(),
             later: Vec::new(),
-            planned: OnceLock::new(),
             package,
         })
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// Try every way that a script can go, and find those from which it does not come back
 ///
-/// Plays the life cycle once for each call that can fail, and again with a second failure after the first, all in a simulated
-/// world. Each rule that a path breaks is a finding (exit code 10), with the number of the first path that shows it.
+/// Plays the life cycle once for each call that can fail or be cancelled, and again with a second failure after the first, all in a
+/// simulated world. Each rule that a path breaks is a finding (exit code 10), with the number of the first path that shows it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub struct Args {
     /// Seconds to take at the most
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     seconds: u64,
-    /// Calls that fail on one path
+    /// Calls that fail on one path, or are cancelled
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     failures: usize,
     #[command(flatten)]

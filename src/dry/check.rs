@@ -1,10 +1,11 @@
 //! Plays the tests of a package and holds what comes of them against what was expected.
 use super::{
+    course::{Call, Condition, is_past},
     explore::{self, Bounds, Explored},
     plan,
     rules::Finding,
     scenario::{Rules, Scenario, Tests},
-    stage::{MORNING, Stage, Told, is_past},
+    stage::{MORNING, Stage, Told},
 };
 use crate::{
     diagnostic::{nearest, units},
@@ -275,11 +276,11 @@ fn no_step(step: &str, steps: &BTreeSet<String>) -> Option<String> {
     })
 }
 
-fn why_never(condition: &super::stage::Condition, steps: &BTreeSet<String>, told: &Told) -> String {
+fn why_never(condition: &Condition, steps: &BTreeSet<String>, told: &Told) -> String {
     if let Some(why) = condition.within.iter().chain(&condition.after).find_map(|step| no_step(step, steps)) {
         return why;
     }
-    let calls: BTreeSet<String> = told.calls.iter().map(super::stage::Call::title).collect();
+    let calls: BTreeSet<String> = told.calls.iter().map(Call::title).collect();
     let wanted = format!("{} {}", condition.operation, condition.label.as_deref().unwrap_or_default());
     match nearest(&wanted, calls.iter().map(String::as_str)) {
         Some(near) if near != wanted => format!("never called, but {near} is"),

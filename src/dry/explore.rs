@@ -1,9 +1,10 @@
 //! All the ways that a life cycle can go: each call as it should, and failing. A script is deterministic, so a path is the list
 //! of the calls that fail, and is the same each time it is played.
 use super::{
+    course::{Call, Deviation, How, Path, Recording},
     invent,
     rules::{self, Finding, Rule},
-    stage::{Call, Deviation, EVENING, MORNING, Path, Stage, Told},
+    stage::{EVENING, Stage, Told},
 };
 use crate::{
     journal::Entry,
@@ -12,6 +13,7 @@ use crate::{
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -44,52 +46,94 @@ pub struct Explored {
     pub findings: Vec<Finding>,
 }
 
-/// How a call can fail. A verdict is not met, or there is no data; a resource is away, or says no. What only looks may go on
-/// failing, of which nobody should wait for the end.
-fn ways(call: &Call) -> Vec<(FailureKind, bool)> {
+/// How a call can go. A verdict is not met, or there is no data; a resource is away, or says no. What only looks may go on
+/// failing, of which nobody should wait for the end. `first`: of its step.
+fn ways(call: &Call, first: bool) -> Vec<How> {
+    let fails = |kind, for_ever| How::Fails { kind, for_ever };
     let second = if call.assumed { FailureKind::Inconclusive } else { FailureKind::Unavailable };
-    let mut ways = vec![(FailureKind::Failed, false), (second, false)];
+    let mut ways = vec![fails(FailureKind::Failed, false), fails(second, false)];
     if !call.changes {
-        ways.push((second, true));
+        ways.push(fails(second, true));
+    }
+    // Who cancels a look leaves what who cancels the change before it leaves.
+    if call.step.contains('/') && (call.changes || first) {
+        ways.push(How::Cancelled);
     }
     ways
 }
 
-/// The path, and one call more that fails after those.
+/// The path, and one call more that does not go well after those.
 fn longer(path: &Path, told: &Told, bounds: Bounds) -> Vec<Path> {
     // After a limit, what else could have failed is without end.
     if path.len() == bounds.failures || told.calls.len() > ENDLESS {
         return Vec::new();
     }
     let from = path.last().map_or(0, |last| last.call + 1);
-    let calls = told.calls.iter().enumerate().skip(from);
-    let deviations = calls
-        .flat_map(|(call, how)| ways(how).into_iter().map(move |(kind, for_ever)| Deviation { call, kind, for_ever }));
-    // What fails already fails no other way.
-    let new = deviations.filter(|deviation| told.calls.get(deviation.call).is_some_and(|call| call.failed.is_none()));
-    new.map(|deviation| path.iter().cloned().chain([deviation]).collect()).collect()
+    let mut longer = Vec::new();
+    for (number, call) in told.calls.iter().enumerate().skip(from) {
+        let before = number.checked_sub(1).and_then(|before| told.calls.get(before));
+        let first = before.is_none_or(|before| !before.is_beside(call));
+        // What does not go well already goes no other way.
+        let ways = if call.failed.is_some() { Vec::new() } else { ways(call, first) };
+        let deviations = ways.into_iter().map(|how| Deviation { call: number, how });
+        longer.extend(deviations.map(|deviation| path.iter().cloned().chain([deviation]).collect::<Path>()));
+    }
+    longer
 }
 
 /// Calls of one path, beyond which nobody asks what else could fail.
 const ENDLESS: usize = 5_000;
 
 /// The paths in the order in which they are numbered: those with fewer failures first.
+pub struct Walk<'s> {
+    stage: &'s Stage,
+    bounds: Bounds,
+    /// Each with one that it begins like.
+    waiting: VecDeque<(Path, Option<Arc<Recording>>)>,
+    played: usize,
+    /// Play each path from its beginning.
+    whole: bool,
+}
+
+impl<'s> Walk<'s> {
+    pub fn new(stage: &'s Stage, bounds: Bounds) -> Self {
+        Self { stage, bounds, waiting: VecDeque::from([(Path::new(), None)]), played: 0, whole: false }
+    }
+
+    /// What others have come to is not relied on.
+    pub fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
+    pub async fn next(&mut self) -> Option<(Path, Told)> {
+        let (path, like) = self.waiting.pop_front()?;
+        self.played += 1;
+        // Nobody will come to what is longer.
+        let keep =
+            !self.whole && path.len() < self.bounds.failures && self.played + self.waiting.len() < self.bounds.paths;
+        let (told, recording) = self.stage.play_on(path.clone(), like, keep).await;
+        self.waiting.extend(longer(&path, &told, self.bounds).into_iter().map(|path| (path, recording.clone())));
+        Some((path, told))
+    }
+}
+
 pub async fn explore(stage: &Stage, bounds: Bounds) -> Explored {
     let began = Instant::now();
     let uses = uses_of(stage);
     let mut explored = Explored::default();
     let mut seen: BTreeSet<(Rule, String)> = BTreeSet::new();
     let mut tolds: Vec<Told> = Vec::new();
-    let mut waiting: VecDeque<Path> = VecDeque::from([Path::new()]);
+    let mut walk = Walk::new(stage, bounds);
     // Every call was seen to fail by itself.
     let mut complete = bounds.failures > 0;
-    while let Some(path) = waiting.pop_front() {
+    while let Some((next, _)) = walk.waiting.front() {
         if explored.paths == bounds.paths || began.elapsed() > bounds.time {
-            explored.left_out = waiting.len() + 1;
-            complete &= path.len() > 1;
+            explored.left_out = walk.waiting.len();
+            complete &= next.len() > 1;
             break;
         }
-        let mut told = stage.play(path.clone(), MORNING).await;
+        let Some((_, mut told)) = walk.next().await else { break };
         let number = explored.paths;
         explored.paths += 1;
         *explored.outcomes.entry(told.outcome.ending().outcome).or_default() += 1;
@@ -99,14 +143,13 @@ pub async fn explore(stage: &Stage, bounds: Bounds) -> Explored {
                 explored.findings.push(finding);
             }
         }
-        waiting.extend(longer(&path, &told, bounds));
         thin(&mut told);
         tolds.push(told);
     }
     let all: Vec<&Told> = tolds.iter().collect();
     explored.findings.extend(rules::of_all(&stage.package, &all, complete));
-    if let Some(finding) = by_time(stage).await {
-        explored.findings.push(finding);
+    if let Some(morning) = tolds.first() {
+        explored.findings.extend(by_time(stage, morning).await);
     }
     (explored.reached, explored.planned) = coverage(&all);
     explored
@@ -122,17 +165,11 @@ pub(super) fn uses_of(stage: &Stage) -> BTreeMap<String, Vec<ResourceId>> {
 
 /// The path with a number, played again.
 pub async fn path(stage: &Stage, bounds: Bounds, number: usize) -> Option<(Path, Told)> {
-    let mut waiting: VecDeque<Path> = VecDeque::from([Path::new()]);
-    let mut at = 0;
-    while let Some(path) = waiting.pop_front() {
-        let told = stage.play(path.clone(), MORNING).await;
-        if at == number {
-            return Some((path, told));
-        }
-        at += 1;
-        waiting.extend(longer(&path, &told, bounds));
+    let mut walk = Walk::new(stage, Bounds { paths: usize::MAX, ..bounds });
+    for _ in 0..number {
+        walk.next().await?;
     }
-    None
+    walk.next().await
 }
 
 /// A finding without the kind of failure that showed it.
@@ -146,8 +183,9 @@ fn thin(told: &mut Told) {
     told.changes.clear();
 }
 
-async fn by_time(stage: &Stage) -> Option<Finding> {
-    let (morning, evening) = (stage.play(Path::new(), MORNING).await, stage.play(Path::new(), EVENING).await);
+/// `morning`: the path on which all goes well.
+async fn by_time(stage: &Stage, morning: &Told) -> Option<Finding> {
+    let evening = stage.play(Path::new(), EVENING).await;
     let differ = (0..morning.calls.len().max(evening.calls.len()))
         .find(|n| morning.calls.get(*n).map(Call::key_and_title) != evening.calls.get(*n).map(Call::key_and_title))?;
     let said = |call: Option<&Call>| {

@@ -1,6 +1,9 @@
 //! Which arguments of a script's calls follow from what only the day of the upgrade can tell: found by playing it at another time, and
 //! with other answers.
-use super::stage::{Call, EVENING, MORNING, Path, Stage, Told};
+use super::{
+    course::{Call, Path},
+    stage::{EVENING, MORNING, Stage, Told},
+};
 use serde_json::{Number, Value};
 use std::collections::{BTreeMap, BTreeSet};
 

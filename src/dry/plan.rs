@@ -1,8 +1,9 @@
 //! A plan: what an upgrade would do when all goes well, and what takes it back when its last call does not.
 use super::{
+    course::{Call, Deviation, Path},
     explore, otherwise,
     rules::{self, Finding, Rule},
-    stage::{Call, Deviation, MORNING, Path, Stage, Told},
+    stage::{MORNING, Stage, Told},
 };
 use crate::{
     journal::{self, Risk},
@@ -100,7 +101,7 @@ async fn drawn(stage: &Stage, varying: &BTreeSet<String>) -> Plan {
     let last = good.calls.iter().rposition(|call| call.phase() == "upgrade");
     let bad = match last {
         Some(call) => {
-            let deviation = Deviation { call, kind: FailureKind::Failed, for_ever: false };
+            let deviation = Deviation::fails(call, FailureKind::Failed, false);
             Some(stage.play_in_full(vec![deviation], MORNING, None).await)
         }
         None => None,

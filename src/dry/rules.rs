@@ -1,5 +1,8 @@
 //! What a path through a script must never show. Each rule looks at one path that was played, or at all of them.
-use super::stage::{Call, Told, beyond_a_limit};
+use super::{
+    course::Call,
+    stage::{Told, beyond_a_limit},
+};
 use crate::{
     journal::{Entry, Place, Recorded},
     package::Package,
@@ -7,7 +10,10 @@ use crate::{
     run::life_cycle::Outcome,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 macro_rules! rules { ($($name:ident = $word:literal: $about:literal,)*) => {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -58,13 +64,14 @@ impl Finding {
 /// What one path shows. `resources`: what each service uses.
 pub fn of_path(told: &Told, uses: &BTreeMap<String, Vec<ResourceId>>) -> Vec<Finding> {
     let mut found = Vec::new();
-    let ended_well = matches!(told.outcome, Outcome::Upgraded | Outcome::TurnedBack(_));
+    let went_back = matches!(told.outcome, Outcome::TurnedBack(_) | Outcome::RolledBack);
+    let ended_well = went_back || told.outcome == Outcome::Upgraded;
     if let Some(why) = beyond_a_limit(told) {
         let hint = "bound it: by a number of attempts, or by a call that has a time of its own";
         found.push(Finding::of(Rule::Loop, why.to_owned(), hint));
         return found;
     }
-    if let Outcome::TurnedBack(_) = told.outcome {
+    if went_back {
         for (id, by) in &told.different {
             let by = told.calls.iter().find(|call| by.as_ref().is_some_and(|by| *by == call.key()));
             let by = by.map(|call| format!(", changed by {} ({})", call.step, call.title()));
@@ -105,7 +112,7 @@ fn started(told: &Told, phase: &str) -> bool {
 }
 
 /// Operations with how they ended, in the order in which they ended.
-fn ended(entries: &[Recorded]) -> Vec<(&Place, &str, &str, bool)> {
+fn ended(entries: &[Arc<Recorded>]) -> Vec<(&Place, &str, &str, bool)> {
     let mut open: BTreeMap<(&Place, u32), (&str, &str)> = BTreeMap::new();
     let mut ended = Vec::new();
     for recorded in entries {
@@ -193,15 +200,14 @@ fn hidden(told: &Told) -> Option<Finding> {
     let failed = told.calls.iter().position(|call| call.failed.is_some())?;
     let found = told.calls.iter().skip(failed).filter(|call| call.failed.is_some()).find(|call| {
         let ended_well = told.entries.iter().any(|e| {
-            e.place.title() == call.step
+            e.run == call.run
+                && e.place.title() == call.step
                 && e.place.rolled_back == call.rolled_back
                 && e.place.attempt == call.attempt
                 && matches!(&e.entry, Entry::StepEnded { result: Ok(()), .. })
         });
         let same = |other: &&Call| {
-            other.step == call.step
-                && other.rolled_back == call.rolled_back
-                && other.attempt == call.attempt
+            other.is_beside(call)
                 && other.sequence > call.sequence
                 && other.operation == call.operation
                 && other.label == call.label

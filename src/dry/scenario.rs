@@ -1,8 +1,8 @@
 //! The tests of a package as people write them: each file of `tests` is one scenario, and `tests/rules.toml` says which rules hold.
 use super::{
+    course::{Condition, Failing},
     given::{self, Given, Later},
     rules::Rule,
-    stage::{Condition, Failing},
 };
 use crate::{
     diagnostic::{

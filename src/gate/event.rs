@@ -29,6 +29,10 @@ impl Default for Events {
 }
 
 impl Events {
+    /// Of a run that nobody watches, which needs no room for what has not been looked at.
+    pub fn unwatched() -> Self {
+        Self(broadcast::channel(1).0)
+    }
     pub fn send(&self, event: Event) {
         // No display is fine.
         let _ = self.0.send(event);

@@ -67,6 +67,14 @@ impl Written {
         Self { in_step: Arc::default(), in_phase: self.in_phase.clone() }
     }
 
+    /// Of a phase that has added so many bytes already.
+    pub fn of_phase(bytes: u64) -> Self {
+        Self { in_phase: Arc::new(AtomicU64::new(bytes)), ..Self::default() }
+    }
+    pub fn in_phase(&self) -> u64 {
+        self.in_phase.load(Ordering::Relaxed)
+    }
+
     /// A step that asks for the same megabyte again and again would fill the disk under the journal.
     pub fn count(&self, bytes: u64, quota: &Quota) -> Result<(), Stop> {
         if self.in_step.fetch_add(bytes, Ordering::Relaxed) + bytes > quota.journal_bytes {

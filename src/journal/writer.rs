@@ -67,10 +67,17 @@ impl Journal {
     }
 
     /// What a simulated run has come to so far; nothing of any other.
-    pub fn kept(&self) -> Vec<Recorded> {
+    pub fn kept(&self) -> Vec<Arc<Recorded>> {
         match &self.to {
             To::Writer(_) => Vec::new(),
             To::Memory(kept) => kept.all(),
+        }
+    }
+
+    /// A simulated run goes on from where it, or one that began alike, had come to this; any other stays as it is.
+    pub fn go_back(&self, entries: Vec<Arc<Recorded>>) {
+        if let To::Memory(kept) = &self.to {
+            kept.go_back(entries);
         }
     }
 

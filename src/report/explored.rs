@@ -48,7 +48,12 @@ pub fn markdown(package: &str, explored: &Explored) -> String {
 pub fn path(number: usize, told: &Told) -> String {
     let mut out = format!("path {number}\n");
     let mut step = String::new();
+    let mut run = 1;
     for call in &told.calls {
+        if call.run != run {
+            let _ = writeln!(out, "  cancelled; then `backout rollback`:");
+            (run, step) = (call.run, String::new());
+        }
         let here = format!(
             "{}{}",
             call.step,
@@ -63,7 +68,7 @@ pub fn path(number: usize, told: &Told) -> String {
             (None, true) => format!("? {}", call.title()),
             (None, false) => format!("✓ {}", call.title()),
         };
-        let _ = writeln!(out, "    {how}");
+        let _ = writeln!(out, "    {how}{}", if call.cancelled { ", cancelled here" } else { "" });
         for change in told.changes.iter().filter(|change| change.call == call.key()) {
             let resource = format!("{} {}", change.resource.kind, change.resource.name);
             let _ = writeln!(out, "        {resource}: {}", text::line(&change.text, 200));

@@ -29,9 +29,9 @@ impl Hold {
         Ok(Self { resources, locks, shut })
     }
 
-    /// What is only simulated nobody else can change.
-    pub fn simulated(resources: Resources) -> Self {
-        Self { resources, ..Self::default() }
+    /// What is only simulated nobody else can change. `shut`: databases that an earlier run left so.
+    pub fn simulated(resources: Resources, shut: BTreeSet<ResourceId>) -> Self {
+        Self { resources, shut, ..Self::default() }
     }
 
     /// Says who holds them, where it is no run.

@@ -24,8 +24,9 @@ pub struct Plans {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
+    #[default]
     Assessed,
     Prepared,
     Upgraded,

@@ -6,6 +6,7 @@ mod hold;
 pub mod life_cycle;
 mod locks;
 pub mod loss;
+mod part;
 mod phase;
 pub mod replay;
 pub mod restore_point;
@@ -14,6 +15,7 @@ pub mod retention;
 pub use before::{Before, Came};
 pub use hold::Hold;
 pub use locks::{Error as LockError, Locks};
+pub use part::{Part, Recall};
 pub use phase::{Halt, Phase};
 
 use crate::{
@@ -63,12 +65,12 @@ pub struct Setup {
 
 /// What a run in a simulated world has instead of the real one.
 pub struct Simulation {
+    pub run: RunId,
     pub clock: Clock,
     pub fate: Option<Arc<dyn Fate>>,
+    pub recall: Option<Arc<dyn Recall>>,
     /// The journal that knows how long steps took on this site.
     pub measured: Option<PathBuf>,
-    /// Plans that the script was asked for already, in an equal world.
-    pub plans: u32,
 }
 
 /// One run, from its first entry to its last.
@@ -98,6 +100,7 @@ struct Inner {
     clock: Clock,
     /// Of a world that is simulated, or a part of which is.
     fate: Option<Arc<dyn Fate>>,
+    recall: Option<Arc<dyn Recall>>,
     /// The journal that knows how long steps took.
     measured: Option<PathBuf>,
     /// A step asked for what the approved plan does not contain.
@@ -139,15 +142,17 @@ impl Run {
 
     /// In a simulated world: the same steps in the same order, one at a time, and nothing of it on any disk.
     pub fn simulate(mut setup: Setup, simulation: Simulation) -> Self {
-        const RUN: RunId = 1;
+        let run = simulation.run;
         setup.limits.steps_at_once = 1;
-        setup.memory.restore_point = RestorePoint::of(RUN);
-        let journal = Journal::simulated(RUN, setup.header.clone());
-        Self::put_together(setup, (journal, RUN), None, simulation)
+        if setup.memory.restore_point.run == 0 {
+            setup.memory.restore_point = RestorePoint::of(run);
+        }
+        let journal = Journal::simulated(run, setup.header.clone());
+        Self::put_together(setup, journal, None, simulation)
     }
 
     /// What a simulated run has come to so far.
-    pub fn kept(&self) -> Vec<journal::Recorded> {
+    pub fn kept(&self) -> Vec<Arc<journal::Recorded>> {
         self.0.journal.kept()
     }
 
@@ -160,13 +165,14 @@ impl Run {
     ) -> Result<Self, Error> {
         let named = setup.hold.locks.name(id);
         named.map_err(|source| Error::State { path: state.display().to_string(), source })?;
-        let world = Simulation { clock: Clock::Real, fate, measured: Some(journal.path().to_owned()), plans: 0 };
-        Ok(Self::put_together(setup, (journal, id), before, world))
+        let measured = Some(journal.path().to_owned());
+        let world = Simulation { run: id, clock: Clock::Real, fate, recall: None, measured };
+        Ok(Self::put_together(setup, journal, before, world))
     }
 
-    fn put_together(setup: Setup, (journal, id): (Journal, RunId), before: Option<Before>, world: Simulation) -> Self {
+    fn put_together(setup: Setup, journal: Journal, before: Option<Before>, world: Simulation) -> Self {
         let Hold { mut resources, locks, shut } = setup.hold;
-        let Simulation { clock, fate, measured, plans } = world;
+        let Simulation { run: id, clock, fate, recall, measured } = world;
         let memory = Arc::new(Mutex::new(setup.memory));
         let observer = Observer { facts: setup.facts, memory: memory.clone(), approver: setup.approver };
         let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
@@ -183,13 +189,14 @@ impl Run {
             limits: setup.limits,
             events: setup.events,
             cancel: setup.cancel,
-            plans: AtomicU32::new(plans),
+            plans: AtomicU32::new(0),
             written: Mutex::default(),
             before,
             hosts: Mutex::default(),
             shut,
             clock,
             fate,
+            recall,
             measured,
             deviated: AtomicBool::new(false),
             _locks: locks,
@@ -246,7 +253,12 @@ impl Run {
         gate.written = written.entry((gate.place.phase.clone(), gate.place.rolled_back)).or_default().beside();
         drop(written);
         gate.until = Some(self.0.clock.now() + gate.quota.wall);
-        let started = Duration::from_millis(u64::try_from(started).unwrap_or(0));
+        // A script that looks at WASI's clock sees the simulated time, too.
+        let started = match self.0.clock.is_simulated() {
+            true => self.0.clock.unix_millis(),
+            false => u64::try_from(started).unwrap_or(0),
+        };
+        let started = Duration::from_millis(started);
         Ok(Work { gate, resources: self.0.resources.clone(), limits: self.0.limits, seed, started })
     }
 

@@ -76,6 +76,10 @@ enum Stands {
 
 impl Run {
     pub async fn assess(&self) -> Result<Vec<journal::Risk>, Halt> {
+        self.part(self.assess_now()).await
+    }
+
+    async fn assess_now(&self) -> Result<Vec<journal::Risk>, Halt> {
         if let Some(risks) = self.before().and_then(|before| before.assessed.clone()) {
             return Ok(risks);
         }
@@ -92,6 +96,10 @@ impl Run {
 
     /// The steps of a phase, with estimates from earlier runs on this site where there are any.
     pub async fn plan(&self, phase: Phase, rolled_back: bool) -> Result<Vec<journal::Step>, Halt> {
+        self.part(self.plan_now(phase, rolled_back)).await
+    }
+
+    async fn plan_now(&self, phase: Phase, rolled_back: bool) -> Result<Vec<journal::Step>, Halt> {
         let place = loop {
             let attempt = self.0.plans.fetch_add(1, Ordering::Relaxed) + 1;
             let place = Place::new(phase.as_str(), rolled_back, "", attempt);
@@ -146,7 +154,7 @@ impl Run {
                 }
                 let (run, step, attempts) = (self.clone(), (*step).clone(), *attempts);
                 running.spawn(async move {
-                    let result = run.step(phase, rolled_back, &step, attempts).await;
+                    let result = run.part(run.step(phase, rolled_back, &step, attempts)).await;
                     (step.name, result)
                 });
                 false
@@ -228,10 +236,11 @@ impl Run {
                 Err(Halt::Failed { failure, .. }) if attempt < last && worth_another(&failure) => {
                     let wait = Duration::from_secs(1 << (attempt - first).min(6));
                     tokio::select! {
-                        () = self.0.clock.sleep(wait) => {}
+                        biased;
                         () = self.0.cancel.cancelled() => {
                             return Err(Halt::Stopped { step: place.title(), stop: Stop::Cancelled });
                         }
+                        () = self.0.clock.sleep(wait) => {}
                     }
                 }
                 result => return result,

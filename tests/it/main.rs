@@ -33,6 +33,7 @@ mod no_hands;
 mod observer;
 mod package;
 mod past;
+mod paths;
 mod people;
 mod pipeline;
 mod probe;

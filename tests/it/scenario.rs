@@ -27,7 +27,7 @@ fn faulty(variant: &str) -> Folder {
 
 /// With as many paths as have one failure, and no times in what is said.
 fn test(folder: &Folder, arguments: &[&str]) -> Said {
-    let bounds = ["test", "--cache", cache(), "--paths", "45"];
+    let bounds = ["test", "--cache", cache(), "--paths", "64"];
     let mut said = folder.backout(&[&bounds, arguments].concat());
     let timeless = |line: &str| {
         let ended = line.strip_suffix(" ms").or(line.strip_suffix(" s"));
@@ -60,8 +60,8 @@ fn what_holds_passes_and_what_does_not_is_told_so_that_one_understands_it() {
     expect![[r#"
         ✓ restore  stopped after upgrade/watch   …
         ✓ rules    every rule holds   …
-        left out: 551 paths that were known of, and what follows from them (--paths, --seconds)
-        2 passed, 0 failed · 2 tests, 45 paths in …
+        left out: 1013 paths that were known of, and what follows from them (--paths, --seconds)
+        2 passed, 0 failed · 2 tests, 64 paths in …
         ── exit 0
     "#]]
     .assert_eq(&test(&folder, &[]).whole());
@@ -121,12 +121,12 @@ fn what_holds_passes_and_what_does_not_is_told_so_that_one_understands_it() {
                      upgrade/install failed: tool.run on `migrate` fails in this simulation (timed-out)
                      ended rolled-back
         ✗ rules    2 findings   …
-                   half-restored-start: rollback/reopen starts shop although orders could not be restored   (backout explore --offline --path 40)
+                   half-restored-start: rollback/reopen starts shop although orders could not be restored   (backout explore --offline --path 55)
                      let a failed `backup.restore` fail its step, so that the steps after it do not run
-                   hidden-error: rollback/restore ends well although backup.restore orders has failed   (backout explore --offline --path 40)
+                   hidden-error: rollback/restore ends well although backup.restore orders has failed   (backout explore --offline --path 55)
                      return the error, or do it again until it works
-        left out: 551 paths that were known of, and what follows from them (--paths, --seconds)
-        0 passed, 3 failed · 3 tests, 45 paths in …
+        left out: 1013 paths that were known of, and what follows from them (--paths, --seconds)
+        0 passed, 3 failed · 3 tests, 64 paths in …
         ── exit 10
     "#]].assert_eq(&test(&folder, &[]).whole());
 }
@@ -206,8 +206,8 @@ fn the_world_is_what_a_scenario_says() {
                    upgrade/watch failed: error-rate was 7 % (must be < 1%), 3 samples in a row; held in 0 of 3 samples (failed)
                    ended rolled-back
         ✓ rules  every rule holds   …
-        left out: 551 paths that were known of, and what follows from them (--paths, --seconds)
-        3 passed, 2 failed · 5 tests, 45 paths in …
+        left out: 1013 paths that were known of, and what follows from them (--paths, --seconds)
+        3 passed, 2 failed · 5 tests, 64 paths in …
         ── exit 10
     "#]].assert_eq(&test(&folder, &[]).whole());
 }
@@ -223,8 +223,8 @@ fn a_rule_is_switched_off_with_a_reason() {
     expect![[r#"
         ✓ down-time  down for about 6s   …
         ✓ rules      every rule holds; off: unused-right   …
-        left out: 551 paths that were known of, and what follows from them (--paths, --seconds)
-        2 passed, 0 failed · 2 tests, 45 paths in …
+        left out: 1013 paths that were known of, and what follows from them (--paths, --seconds)
+        2 passed, 0 failed · 2 tests, 64 paths in …
         ── exit 0
     "#]]
     .assert_eq(&test(&folder, &[]).whole());
@@ -236,8 +236,8 @@ fn a_rule_is_switched_off_with_a_reason() {
         ✗ rules      1 finding   …
                      unused-right: database orders: write is used on no path
                        ask for what the script uses, and for nothing more
-        left out: 551 paths that were known of, and what follows from them (--paths, --seconds)
-        0 passed, 2 failed · 2 tests, 45 paths in …
+        left out: 1013 paths that were known of, and what follows from them (--paths, --seconds)
+        0 passed, 2 failed · 2 tests, 64 paths in …
         ── exit 10
     "#]]
     .assert_eq(&test(&folder, &[]).whole());

@@ -330,6 +330,7 @@ impl Clock {
             }
         };
         tokio::select! {
+            biased;
             () = call.cancel.cancelled() => Err(Failure::unavailable("cancelled")),
             () = next => Ok(()),
         }

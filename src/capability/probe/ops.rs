@@ -142,6 +142,7 @@ impl Operation for Until {
                 return Ok(verdict(Ruling::TimedOut, said, readings));
             }
             tokio::select! {
+                biased;
                 () = call.cancel.cancelled() => return Err(Failure::unavailable("cancelled")),
                 () = call.clock.sleep(pause.min(left)) => {}
             }
