@@ -1,11 +1,13 @@
 use super::{
-    Exit, Global, Refused, cut_off,
+    Exit, Global, Refused,
+    columns::columns,
+    cut_off,
     lead::{self, Common, Lead},
     ui,
 };
 use crate::{
     diagnostic::units,
-    journal::{Ending, Header, Rehearsal, RunId},
+    journal::{Ending, Header, Rehearsal, RehearsedStep, RunId},
     package::Package,
     rehearse::{self, Came, Finding, Kind, Room, Scratch, Stage, StandIns},
     report::text,
@@ -191,6 +193,8 @@ impl Done {
                 let _ = writeln!(out, "{what}: {}", ids.join(", "));
             }
         }
+        let steps: Vec<Vec<String>> = self.came.steps.iter().map(step).collect();
+        let _ = write!(out, "\n{}\n", columns(&steps));
         let _ = writeln!(out, "upgrade: {}", self.came.upgrade.outcome);
         if let Some(rollback) = &self.came.rollback {
             let _ = writeln!(out, "rollback: {}", rollback.outcome);
@@ -222,6 +226,15 @@ fn header(package: &Package, facts: &Facts) -> Header {
 fn failed(error: &anyhow::Error) -> Ending {
     let (outcome, message) = ("failed".to_owned(), text::line(&format!("{error:#}"), 600));
     Ending { outcome, exit: 1, message, ..Ending::default() }
+}
+
+/// What was only simulated took no time that would say anything.
+fn step(step: &RehearsedStep) -> Vec<String> {
+    let name = text::line(&format!("{}/{}", step.phase, step.name), 80);
+    match step.simulated {
+        true => vec![name, String::new(), "in part simulated".to_owned()],
+        false => vec![name, text::duration(step.millis), String::new()],
+    }
 }
 
 fn line(finding: &Finding) -> String {

@@ -31,6 +31,8 @@ files! {
     state_in_a_tree: "check of places", 3, "backout.toml:5:7: Backout's state srv/app/state lies in tree `app`";
     right_that_there_is_not: "rights are read strictly", 3, "backout.toml:6:21: a tree has no right `everything`";
     grant_of_nothing: "check of grants", 3, "backout.toml:6:6: there is no tree `web`";
+    twin_of_what_is_live: "check of twins", 3, "backout.toml:7:12: the twin tool `wipe` names srv/app, which is of the live tree `app`";
+    twin_with_rights: "check of twins", 3, "backout.toml:10:6: tool `twin` is a twin, there for rehearsals alone";
     site_with_a_nul: "TOML", 3, "backout.toml:…: not TOML: invalid unquoted key, …",
         "Ends with a zero byte." => |host| drop(host.write("backout.toml", format!("{SITE}\0")));
     site_that_is_not_utf8: "UTF-8", 3, "backout.toml:1:1: this is not UTF-8",
