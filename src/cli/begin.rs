@@ -35,6 +35,7 @@ impl Lead {
             to_version: package.manifest.version.to_string(),
             settings: self.site.settings(package)?,
             payloads: package.payloads.clone(),
+            schemas: package.manifest.schemas.iter().map(|s| (s.label.clone(), s.revisions.clone())).collect(),
         })
     }
 

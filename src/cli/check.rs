@@ -1,10 +1,10 @@
 use super::{
     Exit, Global,
     columns::{columns, count},
-    ui,
+    dry, schema, ui,
 };
 use crate::{
-    diagnostic::Mistakes,
+    diagnostic::{Mistake, Mistakes},
     package::Package,
     site::{Findings, Missing, Note, Site},
 };
@@ -85,6 +85,9 @@ impl Checked {
             (Ok(site), Some(Ok(package))) => site.check(package),
             _ => Findings::default(),
         };
+        if let (Ok(site), Some(Ok(package))) = (&site, &package) {
+            look_at_schemas(&mut findings, site, package);
+        }
         let mistakes = &mut findings.mistakes;
         match &site {
             Ok(site) => mistakes.0.extend(site.survey().0),
@@ -165,6 +168,21 @@ impl Checked {
         let verdict = if parts.is_empty() { "in order".to_owned() } else { parts.join(", ") };
         let _ = writeln!(out, "{what}: {verdict}");
         out
+    }
+}
+
+/// What is there is told in any case, so that whoever writes the manifest can copy it. Without a right that is needed nobody looks.
+fn look_at_schemas(findings: &mut Findings, site: &Site, package: &Package) {
+    let Ok(resources) = site.lend(package) else { return };
+    let looked = match dry::wait(schema::lent(package, &resources)) {
+        Ok(looked) => looked,
+        Err(error) => return findings.mistakes.0.push(Mistake::new(error.to_string())),
+    };
+    for looked in looked {
+        findings.mistakes.0.extend(looked.no_start());
+        if let Ok(text) = looked.told() {
+            findings.notes.push(Note { text, location: Some(looked.location().clone()) });
+        }
     }
 }
 

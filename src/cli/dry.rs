@@ -59,6 +59,7 @@ impl Dry {
             to_version: package.manifest.version.to_string(),
             settings,
             payloads: package.payloads.clone(),
+            schemas: BTreeMap::new(),
         };
         let real = site.as_ref().map(|site| site.lend(&package)).transpose()?;
         let sections = site.as_ref().zip(real.as_ref()).map(|(site, real)| site.sections_of(&package, real));

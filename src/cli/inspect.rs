@@ -5,8 +5,8 @@ use super::{
 };
 use crate::{
     diagnostic::units::show_bytes,
-    package::{Need, Package},
-    resource::{Right, Rights},
+    package::{Need, Package, Schema},
+    resource::{Right, Rights, database::Revisions},
     site::{Foreign, Site},
 };
 use serde::Serialize;
@@ -58,6 +58,7 @@ struct View {
     installed: Option<String>,
     settings: BTreeMap<String, SettingView>,
     needs: Vec<NeedView>,
+    schemas: Vec<SchemaView>,
     /// An upper bound of what the script calls.
     imports: Vec<String>,
     /// Imported, but nothing that it works on is needed.
@@ -73,6 +74,17 @@ struct SettingView {
     default: Option<String>,
     min: Option<String>,
     max: Option<String>,
+}
+
+/// Between which revisions of a database's schema it goes.
+#[derive(Serialize)]
+struct SchemaView {
+    /// of the need
+    label: String,
+    /// The query that tells the revision; `null`: it is the schema's fingerprint.
+    revision: Option<String>,
+    from: Vec<String>,
+    to: String,
 }
 
 #[derive(Serialize)]
@@ -122,6 +134,7 @@ impl View {
             installed: site.and_then(|site| site.installed_version().ok().flatten()),
             settings: settings.collect(),
             needs: manifest.needs.iter().map(|need| NeedView::new(package, need, site, &foreign)).collect(),
+            schemas: manifest.schemas.iter().map(SchemaView::new).collect(),
             imports: package.imports.iter().cloned().collect(),
             imports_without_need: package.unneeded_imports().into_iter().map(str::to_owned).collect(),
             wasi_imports: package.wasi.len(),
@@ -174,6 +187,9 @@ impl View {
         if let Some(from) = &self.upgrades_from {
             let installed = self.installed.as_ref().map(|version| format!("; installed here: {version}"));
             rows.push(row("upgrades", format!("{from}  to {}{}", self.version, installed.unwrap_or_default())));
+        }
+        for schema in &self.schemas {
+            rows.push(row("schema", schema.text()));
         }
         if let Some(build) = &self.build {
             rows.push(row("built by", build.clone()));
@@ -234,6 +250,18 @@ impl SettingView {
             [bound("at least", &self.min), bound("at most", &self.max)].into_iter().flatten().collect();
         let default = self.default.clone().unwrap_or_else(|| "(the site must say)".to_owned());
         vec![name.to_owned(), default, bounds.join(", "), self.about.clone()]
+    }
+}
+
+impl SchemaView {
+    fn new(schema: &Schema) -> Self {
+        let Revisions { query, from, to } = schema.revisions.clone();
+        Self { label: schema.label.clone(), revision: query, from, to }
+    }
+
+    fn text(&self) -> String {
+        let told = self.revision.as_ref().map(|query| format!("; told by: {query}")).unwrap_or_default();
+        format!("{}: {}  to {}{told}", self.label, self.from.join(" or "), self.to)
     }
 }
 

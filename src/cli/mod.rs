@@ -34,6 +34,7 @@ mod resume;
 mod rollback;
 mod runs;
 mod saved;
+mod schema;
 mod shop;
 mod show;
 mod state;

@@ -2,12 +2,14 @@ use super::{
     Exit, Global, Refused,
     dry::{self, Dry},
     pipeline::Pipeline,
-    rehearsed, state, ui,
+    rehearsed,
+    schema::{self, Looked},
+    state, ui,
 };
 use crate::{
-    diagnostic::shown,
+    diagnostic::{Mistake, shown},
     dry::{
-        Stage, plan, plan_to_keep,
+        Finding, Rule, Stage, plan, plan_to_keep,
         saved::{self, Bound, Saved},
     },
     report::{self, annotation},
@@ -48,6 +50,10 @@ impl Args {
         if !self.dry.offline {
             plan.findings.extend(rehearsed::finding(&Site::load(&global.site)?, &stage.package)?);
         }
+        // Of a version that is only supposed nobody knows the schemas.
+        if self.dry.from.is_none() {
+            plan.findings.extend(dry::wait(no_start(&stage))?);
+        }
         match (global.json, self.markdown) {
             (true, _) => ui::json(&plan)?,
             (_, true) => ui::result(&report::plan::markdown(&plan)),
@@ -77,6 +83,19 @@ impl Args {
         };
         Err(Refused::new(message).hint("make it on the site that is to be upgraded, or leave `--save` out").into())
     }
+}
+
+/// Schemas from which the package does not go.
+async fn no_start(stage: &Stage) -> Vec<Finding> {
+    let Some(real) = &stage.real else { return Vec::new() };
+    let mistakes = schema::seen(&stage.package, real).await.iter().filter_map(Looked::no_start).collect::<Vec<_>>();
+    let finding = |mistake: Mistake| Finding {
+        rule: Rule::OtherSchema,
+        text: mistake.message,
+        hint: mistake.hint.unwrap_or_default(),
+        path: None,
+    };
+    mistakes.into_iter().map(finding).collect()
 }
 
 async fn bound(stage: &Stage) -> Bound {

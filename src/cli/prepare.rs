@@ -1,6 +1,7 @@
 use super::{
     Exit, Global,
     lead::{self, Common, Lead},
+    schema,
 };
 use crate::run::{Phase, Run};
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ impl Args {
             let package = lead.package(Some(&self.package), None)?;
             let hold = lead.hold(lead.lend(&package)?).await?;
             lead.refuse_unfinished(&hold)?;
+            schema::refuse_another(&package, &hold.resources).await?;
             let run = lead.begin("prepare", &package, hold, None)?;
             go(&lead, &run).await
         })

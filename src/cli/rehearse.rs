@@ -3,7 +3,7 @@ use super::{
     columns::columns,
     cut_off,
     lead::{self, Common, Lead},
-    ui,
+    schema, ui,
 };
 use crate::{
     diagnostic::units,
@@ -11,7 +11,7 @@ use crate::{
     package::Package,
     rehearse::{self, Came, Finding, Kind, Room, Scratch, Stage, StandIns},
     report::text,
-    resource::{CallCtx, Pace, ResourceId, run::Facts},
+    resource::{CallCtx, Kind as _, Pace, ResourceId, Service, Tool, run::Facts},
     run::Run,
 };
 use serde::Serialize;
@@ -97,11 +97,16 @@ impl Args {
         let mut hold = lead.hold(lead.lend(package)?).await?;
         hold.tell("a rehearsal, which copies it")?;
         lead.refuse_unfinished(&hold)?;
+        schema::refuse_another(package, &hold.resources).await?;
         let from_version = lead.site.installed_version()?.unwrap_or_default();
         let room = Room::reckon(&lead.site, &stand_ins.copies, &call("look")).await.map_err(told)?;
         ui::say(&announcement(&room, self.rate));
         let script = lead.script(package)?;
-        let facts = lead.facts(package, &from_version)?;
+        let mut facts = lead.facts(package, &from_version)?;
+        // What is simulated migrates no copy.
+        if stand_ins.simulated.iter().any(|id| matches!(id.kind.as_str(), Tool::NAME | Service::NAME)) {
+            facts.schemas.clear();
+        }
         let run = begun.insert(lead.begin_beside("rehearse", header(package, &facts))?);
         scratch.name(run.id()).map_err(told)?;
         scratch.make(&lead.site, &stand_ins.copies).map_err(told)?;

@@ -2,9 +2,11 @@ use super::{
     Exit, Global, Refused,
     lead::{self, Common, Lead},
     resume::{self, GivenUp},
+    schema::{self, Looked},
 };
 use crate::{
-    journal::RunId,
+    journal::{Level, RunId},
+    package::Package,
     report::text,
     run::{
         Hold, Phase, Run,
@@ -30,6 +32,9 @@ pub struct Args {
     /// Begin with this step; those before it are taken as done
     #[arg(long, value_name = "STEP")]
     from: Option<String>,
+    /// Go back although a database has a schema that the package does not know: all that was done to it since is set aside
+    #[arg(long)]
+    despite_schema: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -60,6 +65,28 @@ impl Args {
         Err(refused.into())
     }
 
+    /// Somebody may have gone on from where a finished upgrade has left a database. What is half-way may have any schema. What is
+    /// to be said of those that are gone back from all the same.
+    async fn refuse_what_has_gone_on(
+        &self,
+        lead: &Lead,
+        hold: &Hold,
+        package: &Package,
+        point: &Point,
+    ) -> anyhow::Result<Vec<String>> {
+        if self.run.is_some() || !lead.in_order(point)? {
+            return Ok(Vec::new());
+        }
+        let gone_on: Vec<String> =
+            schema::lent(package, &hold.resources).await.iter().filter_map(Looked::gone_on).collect();
+        if gone_on.is_empty() || self.despite_schema {
+            return Ok(gone_on);
+        }
+        let hint =
+            "look who has changed it; `--despite-schema` goes back all the same, and keeps aside what is there now";
+        Err(Refused::new(gone_on.join("; ")).hint(hint).into())
+    }
+
     pub fn execute(mut self, global: &Global) -> anyhow::Result<Exit> {
         lead::lead(global, self.common.clone(), async |lead| {
             lead.refuse_another_past()?;
@@ -80,7 +107,14 @@ impl Args {
             let point = restore_point::choose(&points, &package.manifest.name, self.to)
                 .map_err(|failure| Refused::new(failure.message))?;
             self.refuse_what_is_gone(&lead, &hold, point)?;
+            let despite = self.refuse_what_has_gone_on(&lead, &hold, &package, point).await?;
             let run = lead.begin_at("rollback", &package, hold, Some(point), self.from.as_deref())?;
+            for why in despite {
+                let text = format!("{why}; that was asked for");
+                if let Err(error) = run.say(Level::Warn, text).await {
+                    return lead.end(&run, Outcome::Refused(error.to_string())).await;
+                }
+            }
             go(&lead, &run, point).await
         })
     }

@@ -3,6 +3,7 @@ use super::{
     lead::{self, Common, Lead},
     rehearsed,
     saved::{self, File},
+    schema,
 };
 use crate::{
     dry::saved::other_steps,
@@ -34,6 +35,7 @@ impl Args {
             let hold = lead.hold(lead.lend(&package)?).await?;
             lead.refuse_unfinished(&hold)?;
             rehearsed::refuse_unrehearsed(&lead, &package)?;
+            schema::refuse_another(&package, &hold.resources).await?;
             if let Some(file) = &saved {
                 lead.approved = Some(Box::new(file.approved(&lead, &package, &hold).await?));
             }

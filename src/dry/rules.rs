@@ -41,6 +41,7 @@ rules! {
     Loop = "loop": "a script goes on for ever where a call fails for ever",
     DependsOnTime = "depends-on-time": "which calls a script makes depends on the time of day",
     UnusedRight = "unused-right": "a right is asked for and used on no path",
+    OtherSchema = "other-schema": "a database has a schema from which the package does not go",
     NotRehearsed = "not-rehearsed": "the site requires a rehearsal, and there is none that holds",
 }
 
@@ -250,10 +251,11 @@ pub fn of_all(package: &Package, tolds: &[&Told], complete: bool) -> Vec<Finding
     if complete {
         for need in &package.manifest.needs {
             let used = |right| {
-                tolds
-                    .iter()
-                    .flat_map(|told| &told.calls)
-                    .any(|call| call.label == need.label && call.right == Some(right))
+                package.manifest.schemas.iter().any(|schema| schema.reads(need, right))
+                    || tolds
+                        .iter()
+                        .flat_map(|told| &told.calls)
+                        .any(|call| call.label == need.label && call.right == Some(right))
             };
             let unused: Vec<&str> = need.may.iter().filter(|right| !used(*right)).map(|right| right.as_str()).collect();
             if !unused.is_empty() {

@@ -291,8 +291,8 @@ fn expect(table: Table<'_>, manifest: &Manifest) -> Expect {
 fn rules(table: Table<'_>, file: String) -> Rules {
     let mut rules = Rules { file, ..Rules::default() };
     if let Some(section) = table.section("rules") {
-        // What a site requires is nothing for a package to do without.
-        for rule in Rule::ALL.iter().filter(|rule| **rule != Rule::NotRehearsed) {
+        // What is seen or required on a site is nothing for a package to do without.
+        for rule in Rule::ALL.iter().filter(|rule| !matches!(rule, Rule::NotRehearsed | Rule::OtherSchema)) {
             let Some(entry) = section.table(rule.as_str()) else { continue };
             if let Some(reason) = entry.required("off", "\"why it does not hold here\"").and_then(|item| item.text()) {
                 rules.off.insert(*rule, reason.value);

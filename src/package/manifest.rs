@@ -1,5 +1,8 @@
 //! `package.toml`: text → a manifest with a place for all that can still turn out wrong.
-use super::setting::{Setting, setting};
+use super::{
+    schema::{Schema, schemas},
+    setting::{Setting, setting},
+};
 use crate::{
     diagnostic::{
         Location, Mistake, Source,
@@ -30,6 +33,7 @@ pub struct Manifest {
     pub settings: BTreeMap<String, Setting>,
     /// In the order of the file.
     pub needs: Vec<Need>,
+    pub schemas: Vec<Schema>,
 }
 
 /// A reason is read on a line of a terminal, beside what it is for.
@@ -83,6 +87,7 @@ pub struct Draft {
     pub payload: BTreeMap<String, At<PathBuf>>,
     settings: BTreeMap<String, Setting>,
     pub needs: Vec<Need>,
+    pub schemas: Vec<Schema>,
 }
 
 impl Draft {
@@ -98,6 +103,7 @@ impl Draft {
             payload: self.payload,
             settings: self.settings,
             needs: self.needs,
+            schemas: self.schemas,
         })
     }
 }
@@ -127,6 +133,7 @@ fn document(root: Table<'_>) -> Draft {
     draft.payload = by_name("payload").filter_map(|(name, item)| Some((name, inner_path(&item)?))).collect();
     draft.settings = by_name("settings").filter_map(|(name, item)| Some((name, setting(&item)?))).collect();
     draft.needs = root.table("needs").map(needs).unwrap_or_default();
+    draft.schemas = schemas(&root, &draft.needs);
     root.finish();
     draft
 }

@@ -3,12 +3,14 @@
 mod component;
 mod digest;
 mod manifest;
+mod schema;
 mod setting;
 pub mod world;
 
 pub use component::Imports;
 pub use digest::sha256;
 pub use manifest::{Manifest, Need, needable, package_name, requirement, rights, valid_package_name};
+pub use schema::Schema;
 pub use setting::{Setting, Type, Value, Written};
 
 use crate::{
@@ -86,7 +88,7 @@ impl Package {
         }
         let component = draft.script.as_ref().and_then(|path| match script(&dir, path) {
             Ok((script, imports)) => {
-                mistakes.0.extend(unusable(&draft.needs, &imports));
+                mistakes.0.extend(unusable(&draft.needs, &draft.schemas, &imports));
                 Some((script, imports))
             }
             Err(wrong) => {
@@ -174,10 +176,13 @@ fn payload(dir: &Path, path: &At<PathBuf>, left: u64) -> Result<(Archive, u64), 
 }
 
 /// Rights that the script could not use, because it does not import the interface for them.
-fn unusable(needs: &[Need], imports: &Imports) -> Vec<Mistake> {
+fn unusable(needs: &[Need], schemas: &[Schema], imports: &Imports) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for need in needs {
-        let served = |right: &Right| world::serving(&need.kind, *right).iter().any(|i| imports.host.contains(*i));
+        let served = |right: &Right| {
+            world::serving(&need.kind, *right).iter().any(|i| imports.host.contains(*i))
+                || schemas.iter().any(|schema| schema.reads(need, *right))
+        };
         let unserved: Vec<Right> = need.may.iter().filter(|right| !served(right)).collect();
         if let Some(right) = unserved.first() {
             let interfaces = world::serving(&need.kind, *right).join("` or `");

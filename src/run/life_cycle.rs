@@ -106,6 +106,10 @@ impl Run {
             Ok(()) => self.carry_out(Phase::Verify, false, &plans.verify).await,
             failed => failed,
         };
+        let upgraded = match upgraded {
+            Ok(()) => self.check_schemas().await,
+            failed => failed,
+        };
         let because = match upgraded {
             Ok(()) => return Outcome::Upgraded,
             Err(halt @ Halt::Stopped { .. }) => return self.before_anything(halt),

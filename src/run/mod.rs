@@ -11,6 +11,7 @@ mod phase;
 pub mod replay;
 pub mod restore_point;
 pub mod retention;
+mod schema;
 
 pub use before::{Before, Came};
 pub use hold::Hold;

@@ -357,7 +357,8 @@ fn capabilities_are_of_one_shape() {
 }
 
 /// What only the host does with an interface's resources.
-const OF_THE_HOST: &[&str] = &["backup.inspect", "backup.settle", "backup.discard", "backup.is-fenced"];
+const OF_THE_HOST: &[&str] =
+    &["backup.inspect", "backup.settle", "backup.discard", "backup.is-fenced", "database.check-revision"];
 
 #[test]
 fn world_registry_folders_and_operations_name_the_same() {

@@ -46,6 +46,7 @@ mod resume;
 mod retention;
 mod saved;
 mod scenario;
+mod schema;
 mod service;
 mod settled;
 mod site;

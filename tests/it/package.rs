@@ -301,7 +301,7 @@ key = "x"
                 |
              32 | [signature]
                 |  ^^^^^^^^^
-                = there are `package`, `payload`, `settings`, `needs`"#]],
+                = there are `package`, `payload`, `settings`, `needs`, `schema`"#]],
     );
 }
 

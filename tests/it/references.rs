@@ -92,6 +92,7 @@ fn every_key_of_a_package_is_explained() {
         ("[package]\n", "`[package]`"),
         ("[settings.x]\ntype = \"integer\"\n", "`[settings]`"),
         ("[needs.metrics.x]\n", "`[needs]`"),
+        ("[schema.x]\n", "`[schema]`"),
     ];
     for (text, heading) in cases {
         folder.write("package.toml", format!("{text}zzzzzzzzzzzz = 1\n"));

@@ -3,7 +3,7 @@ use crate::{
     resource::{
         Area, CallCtx, Database, Failure, Resources, Right, Ruling, Verdict,
         copies::Fingerprint,
-        database::{Executed, Mutator, Observer, Session},
+        database::{Executed, Mutator, Observer, Session, live_revision},
         run::RUN,
     },
 };
@@ -173,6 +173,39 @@ impl Operation for Execute {
             Executed::NotDone => Reconciled::NotDone,
             Executed::Done { rows } => Reconciled::Done(rows),
             Executed::Unclear(look) => Reconciled::Unknown(look),
+        })
+    }
+}
+
+/// Whether an upgrade has brought the schema where its package says. No script can say this: at the end the host does.
+#[derive(Serialize)]
+pub struct CheckRevision {
+    pub database: String,
+    /// The query that tells the revision; `None`: it is the schema's fingerprint.
+    pub revision: Option<String>,
+    pub to: String,
+}
+impl Operation for CheckRevision {
+    const NAME: &'static str = "database.check-revision";
+    const RIGHT: Option<Right> = Some(Right::Read);
+    type On = Database;
+    type Class = class::Observe;
+    type Output = Verdict;
+    fn label(&self) -> &str {
+        &self.database
+    }
+    fn deadline(&self, usual: Duration) -> Duration {
+        usual.min(Duration::from_secs(60))
+    }
+    async fn execute(&self, database: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
+        let live = live_revision(database, self.revision.as_deref(), call).await?;
+        let reached = live == self.to;
+        Ok(Verdict {
+            area: Area::Data,
+            title: format!("the schema of {} is at {}", self.database, self.to),
+            result: if reached { Ruling::Passed } else { Ruling::Failed },
+            detail: if reached { live } else { format!("it is at {live}, the upgrade goes to {}", self.to) },
+            readings: Vec::new(),
         })
     }
 }

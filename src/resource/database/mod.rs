@@ -1,5 +1,8 @@
 //! Databases: who may use them, what is in them, their stand-by copies.
 pub mod drivers;
+mod revision;
+
+pub use revision::{LONGEST as LONGEST_REVISION, Revisions, live as live_revision};
 
 use super::{
     CallCtx, Failure, Kind,

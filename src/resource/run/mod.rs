@@ -5,7 +5,7 @@ mod restore_point;
 pub use memory::{Memory, Store};
 pub use restore_point::{Doubt, RestorePoint};
 
-use super::{Failure, Kind, tree::Archive};
+use super::{Failure, Kind, database::Revisions, tree::Archive};
 use async_trait::async_trait;
 use std::{
     collections::BTreeMap,
@@ -24,6 +24,8 @@ pub struct Facts {
     pub to_version: String,
     pub settings: BTreeMap<String, String>,
     pub payloads: BTreeMap<String, Archive>,
+    /// Where the upgrade must have brought the schemas of databases, by label; nothing in a simulated world, which cannot know it.
+    pub schemas: BTreeMap<String, Revisions>,
 }
 
 /// People, seen from a run.

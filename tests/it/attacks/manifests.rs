@@ -46,6 +46,10 @@ files! {
             let need = "app = { may = [\"backup\"], why = \"no reason\" }\n";
             manifest(host, format!("[needs]\ndatabase.{need}tree.{need}"));
         };
+    schema_without_a_need: "needs and schemas must agree", 3, "package/package.toml:6:9: the package needs no database `orders`",
+        "Has Backout itself query a database that it does not ask for." => |host| {
+            manifest(host, "[schema.orders]\nrevision = \"SELECT note FROM orders\"\nfrom = \"1\"\nto = \"2\"\n");
+        };
     newer_backout: "check of the version", 3, "package/package.toml:7:11: the package needs Backout 99.0.0 or later, this is 0.1.0";
     manifest_with_90000_settings: "1,000 entries in a table", 3, "package/package.toml:6:2: `settings` has more than 1000 entries",
         "Declares ninety thousand settings." => |host| {
