@@ -175,3 +175,24 @@ fn a_twin_runs_what_a_package_writes_only_as_the_site_says() {
     let said = shop.expect(3, &["rehearse", &package(&shop)]);
     assert!(said.contains("service `twin` would run as root what `acme/shop` may write"), "{said}");
 }
+
+#[test]
+fn a_twin_of_another_user_has_to_get_through_to_the_copies() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let shop = still("");
+    with_twins(&shop, COPY);
+    let text = fs::read_to_string(shop.site()).unwrap();
+    let (head, twin) = text.split_once("[service.twin]").unwrap();
+    let twin = twin.replacen("allow-root = true\n", "user = \"nobody\"\n", 1);
+    fs::write(shop.site(), format!("{head}[service.twin]{twin}")).unwrap();
+    let said = shop.expect(3, &["rehearse", "--rate", "0", &package(&shop)]);
+    let state = shop.folder.path("state");
+    assert!(
+        said.contains(&format!("the twin twin runs as user nobody, who cannot enter {}", state.display())),
+        "{said}"
+    );
+    assert!(said.contains(&format!("let users through: chmod o+x {}", state.display())), "{said}");
+    assert!(!state.join("rehearsal").exists());
+}
