@@ -1,6 +1,7 @@
 //! Pages that say what the program does agree with it: they are written by a test, read by one, or played.
 mod benchmarks;
 mod commands;
+mod jobs;
 mod links;
 mod markdown;
 mod promises;

@@ -8,8 +8,9 @@ use backout::cli::Cli;
 use clap::CommandFactory;
 use std::{fs, path::Path};
 
-/// Pages whose examples other tests read: `references`, `condition`, `wit`.
-const READ_ELSEWHERE: &[&str] = &["docs/site.md", "docs/package.md", "docs/conditions.md", "docs/wit.md"];
+/// Pages whose examples other tests read: `references`, `condition`, `wit`, `jobs`.
+const READ_ELSEWHERE: &[&str] =
+    &["docs/site.md", "docs/package.md", "docs/conditions.md", "docs/wit.md", "docs/pipelines.md"];
 
 const LANGUAGES: &[&str] = &["console", "toml", "rust", "python", "wit", "text"];
 
