@@ -3,10 +3,11 @@ use crate::{
     diagnostic::reader,
     key::{self, Key, from_hex, hex},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One person's word for one plan, in one role.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Approval {
     pub by: String,
     pub role: String,

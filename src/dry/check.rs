@@ -12,13 +12,14 @@ use crate::{
     journal::Entry,
     resource::{Database, Kind, service::Status},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Tested {
     pub package: String,
     pub version: String,
@@ -31,7 +32,7 @@ pub struct Tested {
 }
 
 /// A test as it went; it has passed when nothing differs and nothing was found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Test {
     pub name: String,
     /// Empty: there is no file, it is built in.
@@ -54,7 +55,7 @@ impl Test {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Difference {
     pub expected: String,
     pub is: String,

@@ -10,6 +10,7 @@ use crate::{
     journal::Entry,
     resource::{FailureKind, ResourceId, world::World},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -32,7 +33,7 @@ impl Default for Bounds {
     }
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Explored {
     pub paths: usize,
     /// Paths that were known of and not played.

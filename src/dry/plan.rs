@@ -10,11 +10,12 @@ use crate::{
     resource::{FailureKind, world::Change},
     run::life_cycle::Outcome,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     pub package: String,
     pub version: String,
@@ -36,7 +37,7 @@ pub struct Plan {
     pub findings: Vec<Finding>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     pub phase: String,
     /// It runs after a rollback.
@@ -51,7 +52,7 @@ pub struct Step {
     pub operations: Vec<Operation>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Operation {
     pub operation: String,
     pub label: String,
@@ -72,14 +73,14 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Effect {
     /// `database orders`
     pub resource: String,
     pub text: String,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Down {
     pub from: String,
     pub to: String,

@@ -9,6 +9,7 @@ use crate::{
     resource::{ResourceId, Resources, service::Status},
     run::life_cycle::Outcome,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +17,7 @@ use std::{
 };
 
 macro_rules! rules { ($($name:ident = $word:literal: $about:literal,)*) => {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "kebab-case")]
     pub enum Rule { $(#[doc = $about] $name,)* }
     impl Rule {
@@ -45,7 +46,7 @@ rules! {
     NotRehearsed = "not-rehearsed": "the site requires a rehearsal, and there is none that holds",
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     pub rule: Rule,
     /// One line: what is wrong, and where.

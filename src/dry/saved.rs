@@ -9,6 +9,7 @@ use crate::{
     resource::{ResourceId, database, service::Observer},
     run::life_cycle::Plans,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -20,7 +21,7 @@ const FORMAT: u64 = 1;
 /// More than anybody waits for.
 const MOST_APPROVALS: usize = 100;
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Saved {
     pub format: u64,
     pub bound: Bound,
@@ -31,7 +32,7 @@ pub struct Saved {
 }
 
 /// What a plan was made from. Where any of it is otherwise, the plan is stale.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bound {
     pub package: String,
     pub version: String,

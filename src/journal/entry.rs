@@ -1,4 +1,5 @@
 use crate::failure::Failure;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 use std::{
@@ -351,7 +352,7 @@ pub struct RehearsedStep {
     pub simulated: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Risk {
     /// `low`, `medium`, `high`, `blocker`
     pub severity: String,

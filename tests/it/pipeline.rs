@@ -1,5 +1,6 @@
 //! What a pipeline gets of dry runs: files in the forms that others read, and nothing that takes hold of the pipeline.
 mod golden;
+mod schemas;
 
 use crate::support::{
     faulty, guests,
