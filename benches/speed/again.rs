@@ -1,15 +1,14 @@
 //! Runs that are told again: one that has ended, to the same script, and one that was cut off and goes on.
-use crate::{fixture, raw, sample::Pairs};
+use crate::{canned, fixture, guests, raw, sample::Pairs, shop};
 use backout::{
-    capability::types::{self, Phase as In},
-    gate::Events,
+    gate::{Events, Quota},
     journal::{Ending, Header, Reader, Resumption, RunId, RunSummary, Step},
     resource::run::{Facts, Memory},
     run::{Hold, Phase, Run, Setup, replay},
     session::{Engine, Limits, Script},
 };
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -18,7 +17,7 @@ use std::{
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 
 const OPERATIONS: usize = 100_000;
 
@@ -47,18 +46,20 @@ async fn setup(
     }
 }
 
-/// A run that has asked for a status so many times, and has ended.
-struct Asked {
+/// A run whose one step has made so many operations, and has ended.
+struct Moved {
     folder: tempfile::TempDir,
     run: RunSummary,
 }
 
-impl Asked {
+impl Moved {
     async fn new(script: &Script, name: &str) -> Self {
         let folder = fixture::folder();
-        let run =
-            Run::begin(folder.path(), setup(folder.path(), script.clone(), &CancellationToken::new(), || {}).await);
-        let run = run.unwrap();
+        let mut setup = setup(folder.path(), script.clone(), &CancellationToken::new(), || {}).await;
+        shop::lend(&mut setup.hold.resources);
+        setup.limits.quota =
+            Quota { journal_bytes: 1 << 30, journal_bytes_of_phase: 1 << 30, log_bytes: 1 << 30, ..setup.limits.quota };
+        let run = Run::begin(folder.path(), setup).unwrap();
         run.carry_out(Phase::Upgrade, false, &[step(name)]).await.unwrap();
         run.end(&Ending { outcome: "upgraded".into(), exit: 0, message: String::new(), ..Ending::default() })
             .await
@@ -68,9 +69,13 @@ impl Asked {
         Self { folder, run }
     }
 
+    fn journal(&self) -> PathBuf {
+        self.folder.path().join("journal.db")
+    }
+
     async fn replay(&self, script: &Script, operations: usize) {
-        let path = self.folder.path().join("journal.db");
-        let entries = |from: i64| Ok(Reader::open(&path)?.stream(self.run.run, from));
+        let path = self.journal();
+        let entries = |from: i64| Ok(Reader::open(&path)?.lines(self.run.run, from));
         let replayed = replay::replay(replay::Setup {
             run: self.run.run,
             header: self.run.header.clone(),
@@ -82,65 +87,22 @@ impl Asked {
         let replayed = replayed.await.unwrap();
         assert_eq!((replayed.operations, replayed.differences), (operations as u64, vec![]));
     }
-
-    /// What the host said to the script, in order.
-    fn answers(&self) -> Vec<raw::Status> {
-        let entries = Reader::open(&self.folder.path().join("journal.db")).unwrap().stream(self.run.run, 0);
-        let entries = entries.map(|recorded| serde_json::to_value(recorded.unwrap().entry).unwrap());
-        let observed = entries.filter(|entry| entry["entry"] == "observed");
-        observed
-            .map(|entry| {
-                assert_eq!(entry["result"]["Ok"], "running");
-                raw::Status::Running
-            })
-            .collect()
-    }
-}
-
-/// The recorded answers, one after the other.
-struct Canned {
-    answers: Arc<Vec<raw::Status>>,
-    next: usize,
-}
-
-fn canned(engine: &wasmtime::Engine) -> Linker<Canned> {
-    let mut linker = Linker::new(engine);
-    linker.instance("backout:host/types@0.1.0").unwrap();
-    let mut service = linker.instance("backout:host/service@0.1.0").unwrap();
-    service
-        .func_wrap_async("get-status", |mut store, (name,): (String,)| {
-            Box::new(async move {
-                std::hint::black_box(name);
-                let canned: &mut Canned = store.data_mut();
-                canned.next += 1;
-                Ok((Ok::<raw::Status, types::Error>(canned.answers[canned.next - 1]),))
-            })
-        })
-        .unwrap();
-    service.func_wrap("stop", |_, (_,): (String,)| Ok((Ok::<(), types::Error>(()),))).unwrap();
-    let mut clock = linker.instance("backout:host/clock@0.1.0").unwrap();
-    clock.func_wrap("sleep", |_, (_,): (u32,)| Ok(())).unwrap();
-    linker
 }
 
 pub fn replay() -> Pairs {
-    const STEP: &str = ".....";
+    const STEP: &str = "move-100000";
     let (runtime, cache) = (fixture::runtime(), fixture::folder());
-    let script = Engine::new(&cache.path().join("cache")).unwrap().load(&fixture::caller()).unwrap();
-    let many = runtime.block_on(Asked::new(&script, STEP));
-    let answers = Arc::new(many.answers());
+    let guest = &guests::migrating().component;
+    let script = Engine::new(&cache.path().join("cache")).unwrap().load(guest).unwrap();
+    let many = runtime.block_on(Moved::new(&script, STEP));
+    let answers = Arc::new(canned::answers(&many.journal(), many.run.run));
     let engine = raw::engine();
-    let component = Component::new(&engine, fixture::caller()).unwrap();
-    let linker = canned(&engine);
+    let component = Component::new(&engine, guest).unwrap();
+    let linker = canned::linker(&engine);
     let baseline = || {
         let began = Instant::now();
-        runtime.block_on(async {
-            let data = Canned { answers: answers.clone(), next: 0 };
-            let (mut store, instance) = raw::instance(&engine, &linker, &component, data).await;
-            let run: raw::Run = raw::function(&mut store, &instance, "run");
-            run.call_async(&mut store, (In::Upgrade, STEP.to_owned())).await.unwrap().0.unwrap();
-            assert_eq!(store.data().next, OPERATIONS);
-        });
+        let asked = runtime.block_on(canned::run(&engine, &linker, &component, answers.clone(), STEP));
+        assert_eq!(asked, OPERATIONS);
         began.elapsed().as_secs_f64()
     };
     let ours = || {
@@ -148,7 +110,9 @@ pub fn replay() -> Pairs {
         runtime.block_on(many.replay(&script, OPERATIONS));
         began.elapsed().as_secs_f64()
     };
-    Pairs::measure(9, baseline, ours)
+    let mut pairs = Pairs::measure(9, baseline, ours);
+    pairs.note = Some(format!("The journal has {:.0} MB.", many.journal().metadata().unwrap().len() as f64 / 1e6));
+    pairs
 }
 
 /// A run whose step was cut off after so many changes.

@@ -5,8 +5,12 @@
 mod again;
 mod audit;
 mod calls;
+mod canned;
 mod databases;
 mod fixture;
+#[path = "../../tests/it/support/guests.rs"]
+#[allow(dead_code)]
+mod guests;
 mod machine;
 mod memory;
 mod page;
@@ -14,6 +18,7 @@ mod processes;
 mod raw;
 mod rows;
 mod sample;
+mod shop;
 mod start;
 
 use page::Measured;

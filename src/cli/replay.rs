@@ -149,7 +149,7 @@ fn chosen(reader: &Reader, wanted: &[RunId], package: Option<&str>) -> anyhow::R
 /// Whether the script of a package does what the run's did.
 pub async fn of_run(journal: &Path, run: &RunSummary, package: &Package, script: Script) -> anyhow::Result<Replayed> {
     let entries =
-        |from: i64| -> Result<journal::Entries, journal::Error> { Ok(Reader::open(journal)?.stream(run.run, from)) };
+        |from: i64| -> Result<journal::Lines, journal::Error> { Ok(Reader::open(journal)?.lines(run.run, from)) };
     let setup = Setup {
         run: run.run,
         header: run.header.clone(),

@@ -1,6 +1,6 @@
 //! What the journal holds of one place: the answers that a script gets when it runs again.
 use crate::{
-    journal::{self, Entries, Entry, Place, Recorded, Request, RunId},
+    journal::{self, Entry, Line, Lines, Look, Place, Recorded, Request, RunId},
     resource::{Failure, run::Memory},
 };
 use serde_json::Value;
@@ -25,10 +25,28 @@ pub struct Told {
     pub result: Option<Result<Value, Failure>>,
 }
 
+impl Told {
+    /// As data, whatever it was read as.
+    pub fn whole(self) -> Result<Self, journal::Error> {
+        let Asked::Looked(look) = &self.asked else { return Ok(self) };
+        match look.whole()?.entry {
+            Entry::Observed { request, result, .. } => {
+                Ok(Self { asked: Asked::Granted(request), result: Some(result), ..self })
+            }
+            _ => Err(journal::Error::Damaged { id: self.number, reason: "it is no operation".to_owned() }),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum Asked {
     Granted(Request),
-    Denied { operation: String, label: String },
+    /// Granted too: asked and answered, as its text.
+    Looked(Look),
+    Denied {
+        operation: String,
+        label: String,
+    },
 }
 
 /// The operations of one attempt of one step, in their order, read as they are asked for.
@@ -37,7 +55,7 @@ pub struct Past(Mutex<Tape>);
 struct Tape {
     run: RunId,
     place: Place,
-    entries: Entries,
+    lines: Lines,
     /// What the run remembered when the place was come to, and then with every operation that is told.
     memory: Memory,
     /// Read, and not told yet: a script must not remember what it is about to do.
@@ -54,11 +72,11 @@ struct Tape {
 }
 
 impl Past {
-    /// `entries`: of the run, from the first one of the place on; `memory`: of all that stands before.
-    pub fn new(run: RunId, place: Place, entries: Entries, memory: Memory) -> Result<Self, journal::Error> {
+    /// `lines`: of the run, from the first one of the place on; `memory`: of all that stands before.
+    pub fn new(run: RunId, place: Place, lines: Lines, memory: Memory) -> Result<Self, journal::Error> {
         let (ahead, next, end) = (VecDeque::new(), None, None);
         let (told, alone, last, unreadable) = (0, true, 0, None);
-        let mut tape = Tape { run, place, entries, memory, ahead, next, end, told, alone, last, unreadable };
+        let mut tape = Tape { run, place, lines, memory, ahead, next, end, told, alone, last, unreadable };
         tape.read()?;
         Ok(Self(Mutex::new(tape)))
     }
@@ -100,9 +118,10 @@ impl Past {
     pub fn leave(&self) -> Result<Option<Entry>, journal::Error> {
         let mut tape = self.tape();
         while tape.end.is_none() {
-            let Some(recorded) = tape.entries.next().transpose()? else { break };
+            let Some(line) = tape.lines.next().transpose()? else { break };
             // Nothing of it is remembered.
             tape.alone = false;
+            let Line::Whole(recorded) = line else { continue };
             if recorded.run == tape.run
                 && recorded.place == tape.place
                 && matches!(recorded.entry, Entry::StepEnded { .. })
@@ -149,21 +168,27 @@ impl Tape {
     /// Reads on to the end of the next operation.
     fn read(&mut self) -> Result<(), journal::Error> {
         while self.end.is_none() {
-            let Some(recorded) = self.entries.next().transpose()? else { return Ok(()) };
+            let Some(line) = self.lines.next().transpose()? else { return Ok(()) };
+            let recorded = match line {
+                Line::Whole(recorded) => recorded,
+                // Of what only looks hardly anything is remembered.
+                Line::Look(look) if !Memory::keeps(look.operation()) => {
+                    let here = look.run == self.run && *look.place == self.place;
+                    self.alone &= here;
+                    self.last = look.id;
+                    if !here {
+                        continue;
+                    }
+                    let (number, at, sequence) = (look.id, look.at, look.seq);
+                    let (asked, evidence) = (Asked::Looked(look), Vec::new());
+                    self.next = Some(Told { number, at, sequence, asked, evidence, decided: false, result: None });
+                    return Ok(());
+                }
+                Line::Look(look) => look.whole()?,
+            };
             let here = recorded.run == self.run && recorded.place == self.place;
             self.alone &= here;
             self.last = recorded.id;
-            // Most operations only look, and of those hardly one is remembered: nothing of it is kept twice.
-            let recorded = match recorded.entry {
-                Entry::Observed { request, result, .. } if here && !Memory::keeps(&request.operation) => {
-                    let (number, at, sequence) = (recorded.id, recorded.at, recorded.seq);
-                    let (asked, result) = (Asked::Granted(request), Some(result));
-                    self.next =
-                        Some(Told { number, at, sequence, asked, evidence: Vec::new(), decided: false, result });
-                    return Ok(());
-                }
-                entry => Recorded { entry, ..recorded },
-            };
             if here && self.told(&recorded) {
                 self.ahead.push_back(recorded);
                 return Ok(());

@@ -123,6 +123,8 @@ impl<'de> Visitor<'de> for Sound {
 mod tests {
     use super::*;
     use crate::journal::Entry;
+    use serde_json::Value;
+    use std::ops::Range;
 
     /// Neither way says of anything that it can be read which cannot be.
     #[test]
@@ -166,7 +168,7 @@ mod tests {
         ];
         let deep = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let values = values.map(str::to_owned).into_iter().chain([30, 60, 70, 126, 127, 128, 500].map(deep));
-        let (mut skimmed, mut read) = (0, 0);
+        let (mut skimmed, mut read, mut parted) = (0, 0, 0);
         for value in values {
             for body in [
                 format!(r#"{{"entry":"intent",{asked},"request":{value}}}"#),
@@ -182,6 +184,16 @@ mod tests {
                 format!(r#"{{"entry":"observed",{asked},"result":{{"Ok":{value}}},"request":{value},"millis":7}}"#),
                 format!(r#"{{"entry":"observed",{asked},"request":null,"result":{{"Ok":1,"Ok":{value}}},"millis":7}}"#),
             ] {
+                if let Some(parts) = skim::observed(&body) {
+                    let read = Entry::read(&body);
+                    let Ok(Entry::Observed { request, result: Ok(answer), .. }) = read else {
+                        panic!("{body}: {read:?}")
+                    };
+                    let value = |part: &Range<usize>| serde_json::from_str::<Value>(&body[part.clone()]).unwrap();
+                    assert_eq!([&body[parts.operation], &body[parts.label]], [request.operation, request.label]);
+                    assert_eq!((value(&parts.request), value(&parts.answer)), (request.request, answer), "{body}");
+                    parted += 1;
+                }
                 for kind in ["intent", "outcome", "observed"] {
                     let there = serde_json::from_str::<Entry>(&body).is_ok() && body.contains(&format!(":\"{kind}\""));
                     for (glance, count) in
@@ -195,6 +207,6 @@ mod tests {
             }
         }
         assert!(!reads_as(b"outcome", b"{\"entry\":\"outcome\",\"result\":{\"Ok\":\"\xff\"},\"millis\":7}"));
-        assert!(skimmed > 50 && read > skimmed, "{skimmed} {read}");
+        assert!(skimmed > 50 && read > skimmed && parted > 10, "{skimmed} {read} {parted}");
     }
 }

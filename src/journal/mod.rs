@@ -11,6 +11,7 @@ mod file;
 mod glance;
 mod head;
 mod legal;
+mod lines;
 mod memory;
 mod reader;
 mod skim;
@@ -24,5 +25,6 @@ pub use entry::{
 };
 pub use error::Error;
 pub use head::Head;
+pub use lines::{Line, Lines, Look};
 pub use reader::{Entries, Reader, RunSummary};
 pub use writer::{Journal, Listener};

@@ -23,8 +23,8 @@ pub struct RunSummary {
 
 /// The reading end; never makes a file.
 pub struct Reader {
-    db: Connection,
-    path: PathBuf,
+    pub(super) db: Connection,
+    pub(super) path: PathBuf,
 }
 
 impl Reader {
@@ -166,8 +166,7 @@ pub fn select(
     params: &[&dyn rusqlite::ToSql],
 ) -> Result<Vec<Recorded>, Error> {
     let sqlite = |cause| Error::Sqlite { path: path.display().to_string(), cause };
-    let sql = format!("SELECT id, run, at, phase, rolled_back, step, attempt, seq, body FROM entry WHERE {tail}");
-    let mut statement = db.prepare_cached(&sql).map_err(sqlite)?;
+    let mut statement = db.prepare_cached(&entries_where(tail)).map_err(sqlite)?;
     let mut rows = statement.query(params).map_err(sqlite)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(sqlite)? {
@@ -176,10 +175,17 @@ pub fn select(
     Ok(found)
 }
 
-fn read(row: &Row<'_>) -> Result<Recorded, Error> {
+pub fn entries_where(tail: &str) -> String {
+    format!("SELECT id, run, at, phase, rolled_back, step, attempt, seq, body FROM entry WHERE {tail}")
+}
+
+/// The column of an entry's text.
+pub const BODY: usize = 8;
+
+pub fn read(row: &Row<'_>) -> Result<Recorded, Error> {
     let id: i64 = row.get(0).map_err(|e| Error::Damaged { id: 0, reason: e.to_string() })?;
     let damaged = |e: rusqlite::Error| Error::Damaged { id, reason: e.to_string() };
-    let body: String = row.get(8).map_err(damaged)?;
+    let body: String = row.get(BODY).map_err(damaged)?;
     Ok(Recorded {
         id,
         run: row.get::<_, i64>(1).map_err(damaged)?.try_into().unwrap_or_default(),

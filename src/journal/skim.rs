@@ -1,6 +1,7 @@
 //! Whether the body of an operation's entry is, word for word, as Backout writes one. That is said of some that can be read, and of
 //! none that cannot: whatever is written in another way is left to a reader of all that JSON may be. It takes a third of the time.
 use memchr::memchr2;
+use std::ops::Range;
 
 /// What is nested deeper is left to the other.
 const DEEPEST: u8 = 60;
@@ -11,6 +12,32 @@ const DIGITS: usize = 15;
 pub fn reads_as(kind: &[u8], body: &[u8]) -> bool {
     let mut text = Text(body);
     no_control(body) && std::str::from_utf8(body).is_ok() && text.entry(kind).is_some() && text.0.is_empty()
+}
+
+/// Where in the text of an observed operation its parts stand: the words without their quotes, the rest as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    pub operation: Range<usize>,
+    pub label: Range<usize>,
+    pub request: Range<usize>,
+    pub answer: Range<usize>,
+}
+
+/// The parts of an operation that was observed and answered; `None` as above.
+pub fn observed(body: &str) -> Option<Parts> {
+    let bytes = body.as_bytes();
+    // Most of what is none is known at once.
+    let mut text = Text(bytes.strip_prefix(b"{\"entry\":\"observed\",")?);
+    if !no_control(bytes) {
+        return None;
+    }
+    let [operation, _, label, _] = text.names(bytes.len())?;
+    let request = text.asked(bytes.len())?;
+    text.byte(b',')?;
+    let answer = text.result(bytes.len())?;
+    text.byte(b'}')?;
+    let unquoted = |word: Range<usize>| word.start + 1..word.end - 1;
+    text.0.is_empty().then(|| Parts { operation: unquoted(operation), label: unquoted(label), request, answer })
 }
 
 /// JSON without whitespace has no byte below the space, within texts or between them.
@@ -31,11 +58,11 @@ impl Text<'_> {
         self.word(b"\",")?;
         match kind {
             b"intent" => self.request()?,
-            b"outcome" => self.result()?,
+            b"outcome" => drop(self.result(0)?),
             b"observed" => {
                 self.request()?;
                 self.byte(b',')?;
-                self.result()?;
+                self.result(0)?;
             }
             _ => return None,
         }
@@ -43,23 +70,43 @@ impl Text<'_> {
     }
 
     fn request(&mut self) -> Option<()> {
-        for name in [b"\"operation\":".as_slice(), b",\"class\":", b",\"label\":", b",\"resource\":"] {
+        self.names(0)?;
+        self.asked(0).map(drop)
+    }
+
+    /// Operation, class, label and resource: where they stand in a text of this length, which is here and below at least as long
+    /// as what is left of it, or of no interest.
+    fn names(&mut self, length: usize) -> Option<[Range<usize>; 4]> {
+        let mut found = [const { 0..0 }; 4];
+        let names = [b"\"operation\":".as_slice(), b",\"class\":", b",\"label\":", b",\"resource\":"];
+        for (name, found) in names.into_iter().zip(&mut found) {
             self.word(name)?;
-            self.text()?;
+            *found = self.range(length, Self::text)?;
         }
+        Some(found)
+    }
+
+    fn asked(&mut self, length: usize) -> Option<Range<usize>> {
         self.word(b",\"changes\":[")?;
         self.items(b']', Self::text)?;
         // It is left out where it is false.
         let _ = self.word(b",\"disturbs\":true");
         self.word(b",\"request\":")?;
-        self.value(DEEPEST)
+        self.range(length, |text| text.value(DEEPEST))
     }
 
-    fn result(&mut self) -> Option<()> {
+    fn result(&mut self, length: usize) -> Option<Range<usize>> {
         self.word(b"\"result\":{\"Ok\":")?;
-        self.value(DEEPEST)?;
+        let answer = self.range(length, |text| text.value(DEEPEST))?;
         self.word(b"},\"millis\":")?;
-        self.digits()
+        self.digits()?;
+        Some(answer)
+    }
+
+    fn range(&mut self, length: usize, read: impl FnOnce(&mut Self) -> Option<()>) -> Option<Range<usize>> {
+        let start = length.saturating_sub(self.0.len());
+        read(self)?;
+        Some(start..length.saturating_sub(self.0.len()))
     }
 
     fn word(&mut self, word: &[u8]) -> Option<()> {

@@ -179,8 +179,8 @@ impl Before {
     /// The answers that a place which was cut off has had already.
     pub fn past(&self, place: &Place) -> Result<Option<Past>, journal::Error> {
         let Some((first, memory)) = self.cut.get(place) else { return Ok(None) };
-        let entries = Reader::open(&self.path)?.stream(self.run, *first);
-        Past::new(self.run, place.clone(), entries, memory.clone()).map(Some)
+        let lines = Reader::open(&self.path)?.lines(self.run, *first);
+        Past::new(self.run, place.clone(), lines, memory.clone()).map(Some)
     }
 
     /// Whether its steps are those after a rollback.

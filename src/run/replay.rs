@@ -2,7 +2,7 @@
 use super::{Phase, graph, phase::cut, seed};
 use crate::{
     gate::{Divergence, Gate, Past, Stop},
-    journal::{self, Entries, Entry, Header, Place, Recorded, RunId, Step},
+    journal::{self, Entry, Header, Line, Lines, Place, Recorded, RunId, Step},
     resource::{
         Access, Database, Failure, Kind, Lend, ResourceId, Resources, Rights, Tree,
         run::{Approver, Facts, Memory, Mutator, Observer, RUN},
@@ -26,7 +26,7 @@ pub struct Setup<'a> {
     pub memory: Memory,
     pub script: Script,
     /// The run's entries from one on; asked for once for the whole run, and once for each place of the script in it.
-    pub entries: &'a (dyn Fn(i64) -> Result<Entries, journal::Error> + Sync),
+    pub entries: &'a (dyn Fn(i64) -> Result<Lines, journal::Error> + Sync),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -104,7 +104,7 @@ pub async fn replay(setup: Setup<'_>) -> Result<Replayed, journal::Error> {
     let mut told = Teller { run, header, script, resources, limits, allowance, began: 0, found };
     let mut seen: BTreeSet<Place> = BTreeSet::new();
     let mut reading = entries(0)?;
-    while let Some(recorded) = reading.next().transpose()? {
+    while let Some(recorded) = reading.next().transpose()?.map(Line::whole).transpose()? {
         if let Entry::RunStarted(_) = recorded.entry {
             told.began = recorded.at;
         }

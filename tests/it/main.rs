@@ -27,6 +27,7 @@ mod journal;
 mod lend;
 mod life_cycle;
 mod logs;
+mod long;
 mod metrics;
 mod model;
 mod no_hands;

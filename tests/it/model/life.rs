@@ -6,7 +6,7 @@ use super::{
 use crate::support::{guests, run::load};
 use backout::{
     gate::{Event, Events},
-    journal::{self, Entries, Entry, Header, Reader, Recorded, Resumption, RunId},
+    journal::{self, Entry, Header, Lines, Reader, Recorded, Resumption, RunId},
     resource::run::{Facts, Memory},
     run::{
         Error, Hold, Phase, Run, Setup,
@@ -185,7 +185,7 @@ impl Host {
         let path = self.journal();
         let mut header = Reader::open(&path)?.run(RUN)?.header;
         other(&mut header.limits);
-        let entries = |from: i64| -> Result<Entries, journal::Error> { Ok(Reader::open(&path)?.stream(RUN, from)) };
+        let entries = |from: i64| -> Result<Lines, journal::Error> { Ok(Reader::open(&path)?.lines(RUN, from)) };
         let setup = replay::Setup {
             run: RUN,
             header,

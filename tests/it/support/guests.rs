@@ -1,4 +1,6 @@
 //! Builds the guests from source, each at most once in a test run.
+// The benchmarks take this file as a module of theirs, too.
+#[path = "guests/text.rs"]
 mod text;
 
 use sha2::{Digest, Sha256};
@@ -83,6 +85,16 @@ pub fn one_call() -> &'static Guest {
         let folder = root().join("tests/guests/one-call");
         let component = component(&rust_module(&folder, "one_call"));
         Guest { folder, script: "one-call.wasm", component }
+    })
+}
+
+/// A script that does very much in small steps.
+pub fn migrating() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("tests/guests/migrating");
+        let component = component(&rust_module(&folder, "migrating"));
+        Guest { folder, script: "migrating.wasm", component }
     })
 }
 
