@@ -177,7 +177,10 @@ pub const ROWS: &[Row] = &[
               `backout replay` does it: entries are read from the journal, each request is compared with the recorded one, each \
               answer is given again. The baseline takes the same arguments in the same types and gives a copy of the same answers, \
               one after the other; it looks at no request, and reads no journal.",
-        why_missed: None,
+        why_missed: Some(
+            "A replay reads each entry from the database, finds the parts of its text, and compares the script's call with it; the \
+             baseline does none of that. Another thread reads ahead meanwhile, which helps where it has a processor to itself.",
+        ),
     },
     Row {
         name: "resume",
