@@ -170,7 +170,7 @@ impl Tape {
         while self.end.is_none() {
             let Some(line) = self.lines.next().transpose()? else { return Ok(()) };
             let recorded = match line {
-                Line::Whole(recorded) => recorded,
+                Line::Whole(recorded) => *recorded,
                 // Of what only looks hardly anything is remembered.
                 Line::Look(look) if !Memory::keeps(look.operation()) => {
                     let here = look.run == self.run && *look.place == self.place;

@@ -16,7 +16,7 @@ use std::{
 pub type Lines = Box<dyn Iterator<Item = Result<Line, Error>> + Send>;
 
 pub enum Line {
-    Whole(Recorded),
+    Whole(Box<Recorded>),
     Look(Look),
 }
 
@@ -60,7 +60,7 @@ impl Look {
 impl Line {
     pub fn whole(self) -> Result<Recorded, Error> {
         match self {
-            Self::Whole(recorded) => Ok(recorded),
+            Self::Whole(recorded) => Ok(*recorded),
             Self::Look(look) => look.whole(),
         }
     }
@@ -183,7 +183,7 @@ impl Pages {
                     let recorded = reader::read(row)?;
                     bytes +=
                         row.get_ref(reader::BODY).ok().and_then(|body| body.as_bytes().ok()).map_or(0, <[u8]>::len);
-                    Line::Whole(recorded)
+                    Line::Whole(Box::new(recorded))
                 }
             };
             *next = match &line {

@@ -58,7 +58,9 @@ impl Text<'_> {
         self.word(b"\",")?;
         match kind {
             b"intent" => self.request()?,
-            b"outcome" => drop(self.result(0)?),
+            b"outcome" => {
+                self.result(0)?;
+            }
             b"observed" => {
                 self.request()?;
                 self.byte(b',')?;
