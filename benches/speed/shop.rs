@@ -35,6 +35,9 @@ impl Observe for Orders {
         let row = |id: u64| vec![id.to_string(), "a customer of some name, with an address".into(), "shipped".into()];
         Ok((after + 1..=after + 5).map(row).collect())
     }
+    async fn schema(&self) -> Result<String, Failure> {
+        unasked()
+    }
     async fn fenced(&self) -> Result<bool, Failure> {
         Ok(false)
     }
