@@ -1,7 +1,7 @@
 //! The durable record of every run: intents, evidence, outcomes. Knows no capability.
 //!
 //! One SQLite file for all runs of a site. A writer thread owns the connection and puts what waits for it into one
-//! transaction (group commit); readers have connections of their own.
+//! transaction (group commit), in a log that has room for it already; readers have connections of their own.
 mod audit;
 pub mod chain;
 mod entry;
@@ -14,6 +14,7 @@ mod legal;
 mod lines;
 mod memory;
 mod reader;
+mod room;
 mod skim;
 mod tail;
 mod writer;

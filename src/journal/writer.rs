@@ -6,6 +6,7 @@ use super::{
     legal::History,
     memory::Kept,
     reader::{self, Reader},
+    room::Room,
 };
 use crate::crash;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -147,7 +148,10 @@ impl Journal {
         let file = path.to_owned();
         let thread = thread::Builder::new()
             .name("journal".into())
-            .spawn(move || Writer { db, path: file, run, history, notes: Vec::new(), listener, last }.serve(&inbox))
+            .spawn(move || {
+                let room = Room::of(&db);
+                Writer { db, room, path: file, run, history, notes: Vec::new(), listener, last }.serve(&inbox);
+            })
             .map_err(|_| Error::Closed)?;
         Ok(Self { path: path.to_owned(), began, to: To::Writer(queue), pace, thread: Some(thread) })
     }
@@ -348,6 +352,7 @@ fn insert(db: &Connection, entries: &mut [Recorded]) -> rusqlite::Result<()> {
 /// What the thread owns.
 struct Writer {
     db: Connection,
+    room: Room,
     path: PathBuf,
     run: RunId,
     history: History,
@@ -473,7 +478,7 @@ impl Writer {
     fn commit(&mut self, mut batch: Batch, inbox: &mpsc::Receiver<Message>) {
         batch.entries.append(&mut self.notes);
         let began = Instant::now();
-        let written = insert_all(&mut self.db, &mut batch.entries);
+        let written = insert_all(&mut self.db, &mut self.room, &mut batch.entries);
         // Looked for before anybody is answered, who would come again at once.
         let meanwhile = inbox.try_iter().collect();
         let took = began.elapsed();
@@ -518,12 +523,13 @@ impl Writer {
     }
 }
 
-fn insert_all(db: &mut Connection, entries: &mut [Recorded]) -> rusqlite::Result<()> {
+fn insert_all(db: &mut Connection, room: &mut Room, entries: &mut [Recorded]) -> rusqlite::Result<()> {
     if entries.is_empty() {
         return Ok(());
     }
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     insert(&tx, entries)?;
+    room.make();
     crash::point("before a commit");
     tx.commit()?;
     crash::point("after a commit");

@@ -75,6 +75,14 @@ fn commits(journal: &Path) -> usize {
     (header..log.len()).step_by(page).filter(|&frame| number(frame + 4) != 0).count()
 }
 
+/// Bytes of a write-ahead log up to its last commit; behind it there may be room for more.
+fn written(log: &[u8]) -> usize {
+    let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize + 24;
+    let frames = log[32..].chunks_exact(page).take_while(|frame| frame[8..16] == log[16..24]);
+    let commits = frames.enumerate().filter(|(_, frame)| frame[4..8] != [0; 4]);
+    commits.last().map_or(32, |(n, _)| 32 + (n + 1) * page)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_at_once_is_made_durable_at_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -414,8 +422,8 @@ async fn fill_the_disk(path: &Path) {
     journal.append(run, &install(), 0, Entry::StepStarted).await.unwrap();
     journal.append(run, &install(), 1, Entry::Intent(request("tool.run"))).await.unwrap();
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
-    let full = fs::metadata(path.with_extension("db-wal")).unwrap().len();
-    let small = rustix::process::Rlimit { current: Some(full), ..limit };
+    let full = written(&fs::read(path.with_extension("db-wal")).unwrap());
+    let small = rustix::process::Rlimit { current: Some(full as u64), ..limit };
     rustix::process::setrlimit(rustix::process::Resource::Fsize, small).unwrap();
     journal.note(run, &install(), 2, observed(1));
     let unwritten = journal.append(run, &install(), 1, outcome()).await.unwrap_err();

@@ -1,6 +1,6 @@
 //! Power that fails in the middle of a write: what was committed is there, whatever became of the rest, and the rest is left out
 //! with a word.
-use super::{begin, nowhere, said};
+use super::{begin, nowhere, said, written};
 use backout::journal::{self, Entry, Header, Journal, Reader};
 use std::{
     fs,
@@ -9,10 +9,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// A journal as its writer left it when it was killed: the file, its log, and how long the log was after each entry.
+/// A journal as its writer left it when it was killed: the file, its log up to the last commit, the room behind that, and how long
+/// the log was after each entry.
 struct Killed {
     db: Vec<u8>,
     log: Vec<u8>,
+    room: Vec<u8>,
     lengths: Vec<usize>,
 }
 
@@ -21,7 +23,7 @@ async fn killed(entries: usize) -> Killed {
     let path = dir.path().join("journal.db");
     let (journal, run) = begin(&path);
     let log = path.with_extension("db-wal");
-    let length = || fs::metadata(&log).unwrap().len() as usize;
+    let length = || written(&fs::read(&log).unwrap());
     let mut lengths = vec![length()];
     for n in 1..entries {
         // Of many sizes, so that some take several pages.
@@ -30,7 +32,9 @@ async fn killed(entries: usize) -> Killed {
         lengths.push(length());
     }
     assert!(lengths.windows(2).all(|pair| pair[0] < pair[1]), "nothing was moved out of the log");
-    Killed { db: fs::read(&path).unwrap(), log: fs::read(&log).unwrap(), lengths }
+    let mut log = fs::read(&log).unwrap();
+    let room = log.split_off(*lengths.last().unwrap());
+    Killed { db: fs::read(&path).unwrap(), log, room, lengths }
 }
 
 impl Killed {
@@ -67,6 +71,32 @@ async fn what_was_committed_is_there_wherever_the_log_is_cut() {
     for cut in cuts {
         killed.expect(&killed.log[..cut], killed.committed(cut), &format!("cut at {cut}"));
     }
+}
+
+/// A commit that makes the log longer costs the file system one more.
+#[tokio::test]
+async fn the_log_has_room_which_is_no_tail() {
+    let few = killed(4).await;
+    assert!(few.room.len() > 100_000 && few.room.iter().all(|byte| *byte == 0), "{}", few.room.len());
+    for cut in [few.room.len(), few.room.len() - 1, 50_000, 4_120, 100] {
+        let log = [&few.log[..], &few.room[..cut]].concat();
+        few.expect(&log, 4, &format!("{cut} bytes of room"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        fs::write(&path, &few.db).unwrap();
+        fs::write(path.with_extension("db-wal"), log).unwrap();
+        assert_eq!(left_out(&path), None, "{cut} bytes of room");
+    }
+    // All that is ever made: a log that is begun again does not grow.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let (journal, run) = begin(&path);
+    let mut lengths = std::collections::BTreeSet::new();
+    for n in 0..2_500 {
+        journal.append(run, &nowhere(), 0, said(format!("{n}"))).await.unwrap();
+        lengths.insert(fs::metadata(path.with_extension("db-wal")).unwrap().len());
+    }
+    assert!((2..40).contains(&lengths.len()) && *lengths.last().unwrap() < 8 << 20, "{lengths:?}");
 }
 
 /// Without a sync any block may have reached the disk, or not.
