@@ -65,8 +65,7 @@ impl Lookup for Facts<'_> {
 /// In a simulated world: whether the numbers that somebody gave leave it to be assumed that the condition holds. They do not
 /// where they break it, or where there is one for each of its names.
 pub fn is_open(condition: &Condition, baselines: &BTreeMap<String, f64>, metrics: &Observer) -> bool {
-    let sample: Sample =
-        condition.names().into_iter().map(|name| (name.to_owned(), metrics.given(name))).collect();
+    let sample: Sample = condition.names().into_iter().map(|name| (name.to_owned(), metrics.given(name))).collect();
     let broken = condition.evaluate(&Facts { sample: &sample, baselines, metrics }).outcome() == Outcome::Failed;
     !broken && sample.values().any(Option::is_none)
 }

@@ -15,12 +15,7 @@ struct Simulated {
 }
 
 /// `names`: those that the need lists, for where there is no real one to ask.
-pub fn simulate(
-    id: &ResourceId,
-    names: &[String],
-    real: Option<Arc<Observer>>,
-    world: &World,
-) -> Access<Metrics> {
+pub fn simulate(id: &ResourceId, names: &[String], real: Option<Arc<Observer>>, world: &World) -> Access<Metrics> {
     let driver = Simulated { id: id.clone(), names: names.to_vec(), real, world: world.clone() };
     Access { observer: Arc::new(driver), mutator: Arc::new(Unchangeable) }
 }

@@ -1,7 +1,6 @@
 //! A copy in another place, for a rehearsal. The database is only read, once, and nobody who writes waits for it long.
 use super::{
-    connection,
-    files,
+    connection, files,
     fingerprint::fingerprint,
     places::{Places, SIDES, beside},
 };

@@ -246,8 +246,7 @@ impl Observe for Sqlite {
     async fn schema(&self) -> Result<String, Failure> {
         let deadline = soon();
         self.work(Turn::Shared, deadline, move |places| {
-            let connection =
-                connection::reading_until(&places.live()?.path, deadline).map_err(connection::told)?;
+            let connection = connection::reading_until(&places.live()?.path, deadline).map_err(connection::told)?;
             connection.execute_batch("BEGIN").map_err(connection::told)?;
             fingerprint::schema(&connection).map_err(connection::told)
         })
