@@ -31,18 +31,54 @@ pub fn command(name: &str) -> Pairs {
     timed(command, 40)
 }
 
-/// A dry run without a site, of the demo's package.
-pub fn dry(arguments: &[&str]) -> Pairs {
-    let folder = crate::fixture::folder();
-    let host = host(&folder.path().join("host"));
-    let cache = folder.path().join("cache");
+/// A dry run without a site, after the script was compiled.
+fn dry(package: &Path, cache: &Path, arguments: &[&str], samples: usize) -> Pairs {
     let command = || {
         let mut command = Command::new(BACKOUT);
-        command.args(arguments).arg("--offline").arg("--cache").arg(&cache).arg(host.path(PACKAGE));
+        command.args(arguments).arg("--cache").arg(cache).arg(package);
         command
     };
-    assert!(command().stdout(Stdio::null()).status().unwrap().success());
-    timed(command(), if arguments.len() > 1 { 5 } else { 40 })
+    let first = command().stdin(Stdio::null()).output().unwrap();
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stdout));
+    timed(command(), samples)
+}
+
+/// Fifty steps of ten operations each; the last one takes it back.
+pub fn plan() -> Pairs {
+    let folder = crate::fixture::folder();
+    let package = folder.path().join("package");
+    crate::guests::scripted().copy_to(&package);
+    let step = |n: usize| format!("step-{n} 1 ^ {}", ["tool:again", "status:shop"].repeat(5).join(" "));
+    let upgrade: Vec<String> = (1..50).map(step).collect();
+    let manifest = package.join("package.toml");
+    let mut text = std::fs::read_to_string(&manifest).unwrap();
+    for (phase, steps) in [("upgrade ", upgrade.join("; ")), ("rollback", step(50))] {
+        let of = format!("{phase} = {{ type = \"string\", default = \"");
+        assert!(text.contains(&of), "{text}");
+        text = text.replace(&of, &format!("{of}{steps}"));
+    }
+    std::fs::write(&manifest, text).unwrap();
+    dry(&package, &folder.path().join("cache"), &["plan", "--offline"], 40)
+}
+
+/// The demo's package.
+pub fn explore() -> Pairs {
+    let folder = crate::fixture::folder();
+    let host = host(&folder.path().join("host"));
+    dry(&host.path(PACKAGE), &folder.path().join("cache"), &["explore", "--offline", "--paths", "1000"], 5)
+}
+
+/// The demo's package, with one scenario a hundred times.
+pub fn scenarios() -> Pairs {
+    let folder = crate::fixture::folder();
+    let package = host(&folder.path().join("host")).path(PACKAGE);
+    let tests = package.join("tests");
+    std::fs::create_dir_all(&tests).unwrap();
+    for n in 0..100 {
+        let scenario = include_str!("../../guest-examples/rust-shop/tests/bad-upgrade.toml");
+        std::fs::write(tests.join(format!("{n}.toml")), scenario).unwrap();
+    }
+    dry(&package, &folder.path().join("cache"), &["test", "--paths", "1"], 9)
 }
 
 fn timed(mut command: Command, samples: usize) -> Pairs {

@@ -128,10 +128,10 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "plan",
-        what: "`backout plan --offline` of a Rust script, the whole process",
+        what: "`backout plan --offline` of 50 steps and 500 operations, the whole process",
         baseline: "",
         aim: Aim::Millis(100.0),
-        how: "The demo's package: two life cycles, one of them with a rollback, 42 operations in 15 steps. The script was compiled before.",
+        how: "Of a Rust script that was compiled before. It is played twice: as all goes well, and with a rollback after the last call.",
         why_missed: None,
     },
     Row {
@@ -139,12 +139,18 @@ pub const ROWS: &[Row] = &[
         what: "`backout explore --offline`, 1,000 paths of a Rust script, the whole process",
         baseline: "",
         aim: Aim::Millis(1000.0),
-        how: "The demo's package, with up to two failures on a path: about 13 instances of the script and 30 operations for each path, on \
-              one processor.",
-        why_missed: Some(
-            "Each step of each path has an instance of its own, whose memory and stack the kernel maps and unmaps again: that is half of \
-             the time. Paths that begin with the same steps could share them, if the simulated world could be kept as it was in between.",
-        ),
+        how: "The demo's package, with up to two failures or a cancellation on a path, on one processor. A path goes on from the last step \
+              that it shares with the one that it comes from.",
+        why_missed: None,
+    },
+    Row {
+        name: "scenarios",
+        what: "`backout test`, 100 scenarios of a Rust script, the whole process",
+        baseline: "",
+        aim: Aim::Millis(1000.0),
+        how: "The demo's package with one scenario a hundred times: an upgrade that is taken back, with numbers, rows and a condition. \
+              Of the rules one path is played.",
+        why_missed: None,
     },
     Row {
         name: "exchange",
