@@ -9,7 +9,7 @@ use super::{
 use crate::{
     diagnostic::{Mistake, shown},
     dry::{
-        Finding, Rule, Stage, plan, plan_to_keep,
+        Finding, Rule, Scenario, Stage, plan, plan_to_keep,
         saved::{self, Bound, Saved},
     },
     report::{self, annotation},
@@ -27,6 +27,9 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     #[command(flatten)]
     dry: Dry,
+    /// The world of a plan without a site, as `[given]` of this scenario has it
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    scenario: Option<PathBuf>,
     /// Keep the plan in a file, for approval and `backout upgrade --plan`
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -42,7 +45,7 @@ impl Args {
         if let Some(file) = &self.save {
             self.refuse_to_save(file)?;
         }
-        let stage = self.dry.stage(global).inspect_err(|error| self.pipeline.refuse(error))?;
+        let stage = self.stage(global).inspect_err(|error| self.pipeline.refuse(error))?;
         let (mut plan, bound) = dry::wait(async {
             let plan = if self.save.is_some() { plan_to_keep(&stage).await } else { plan(&stage).await };
             (plan, bound(&stage).await)
@@ -69,6 +72,19 @@ impl Args {
             ui::say(&format!("the plan is saved as {name}"));
         }
         Ok(exit)
+    }
+
+    fn stage(&self, global: &Global) -> anyhow::Result<Stage> {
+        let mut stage = self.dry.stage(global)?;
+        if let Some(file) = &self.scenario {
+            let given = Scenario::open(file, &stage.package)?.given;
+            if let Some(version) = given.version.as_ref().filter(|_| self.dry.from.is_none()) {
+                stage.facts.from_version.clone_from(version);
+                stage.header.from_version.clone_from(version);
+            }
+            stage.given = given;
+        }
+        Ok(stage)
     }
 
     fn refuse_to_save(&self, file: &Path) -> anyhow::Result<()> {

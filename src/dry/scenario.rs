@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     diagnostic::{
-        Mistake, Mistakes,
+        Mistake, Mistakes, Source,
         reader::{self, At, Item, Table},
         shown,
     },
@@ -15,7 +15,7 @@ use crate::{
     resource::{Database, Kind, Service},
     run::Phase,
 };
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 /// More files than anybody reads.
 const MOST_FILES: usize = 1000;
@@ -121,15 +121,13 @@ impl Tests {
                 mistakes.0.push(mistake.hint("put the file itself into the package"));
                 continue;
             }
-            let shown_path = shown_folder.join(&file).display().to_string();
-            let bytes = match reader::read_bounded(&path, reader::MAX_FILE, "the test") {
-                Ok(bytes) => bytes,
+            let source = match source(&path, &shown_folder.join(&file)) {
+                Ok(source) => source,
                 Err(mistake) => {
                     mistakes.0.push(mistake);
                     continue;
                 }
             };
-            let source = crate::diagnostic::Source::new(shown_path, bytes);
             let shown_path = source.name().to_owned();
             if name == "rules" {
                 let (rules, wrong) = reader::read(&source, |table| rules(table, shown_path));
@@ -144,6 +142,25 @@ impl Tests {
         }
         mistakes.none_or().map(|()| tests)
     }
+}
+
+impl Scenario {
+    /// A file that somebody names, wherever it is.
+    pub fn open(path: &Path, package: &Package) -> Result<Self, Mistakes> {
+        let source = source(path, path).map_err(Mistakes::from)?;
+        let read = |table: Table<'_>| scenario(table, String::new(), source.name().to_owned(), &package.manifest);
+        let (scenario, wrong) = reader::read(&source, read);
+        let mistakes = Mistakes(wrong);
+        match scenario {
+            Some(scenario) => mistakes.none_or().map(|()| scenario),
+            None => Err(mistakes),
+        }
+    }
+}
+
+fn source(path: &Path, shown_as: &Path) -> Result<Arc<Source>, Mistake> {
+    let bytes = reader::read_bounded(path, reader::MAX_FILE, "the test")?;
+    Ok(Source::new(shown_as.display().to_string(), bytes))
 }
 
 /// The names of the tests, in their order.

@@ -77,7 +77,8 @@ fn a_database_that_was_damaged_before_is_never_proven() {
         // Every row can be read; only a comparison of index and table finds it.
         ("a value in an index", Box::new(|| flip(&database, value)), "the database is damaged: "),
         ("the schema", Box::new(|| flip(&database, 100)), "damaged"),
-        ("the header", Box::new(|| flip(&database, 0)), "is not an SQLite database"),
+        // The package says from which schema it begins; nobody can tell it here, so no run begins.
+        ("the header", Box::new(|| flip(&database, 0)), "schema of database shop: the database is damaged: "),
         (
             "a file that ends too soon",
             Box::new(|| {
@@ -100,7 +101,8 @@ fn a_database_that_was_damaged_before_is_never_proven() {
         let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         println!("{what}: {said}");
         assert_eq!(output.status.code(), Some(3), "{what}: {said}");
-        assert!(said.contains(expected) && said.contains("nothing was changed"), "{what}: {said}");
+        assert!(said.contains(expected), "{what}: {said}");
+        assert!(said.contains("nothing was changed") || !said.contains("  run "), "{what}: {said}");
         assert_eq!(digest(&database), damaged, "{what}: it is not Backout's to mend");
         assert_eq!(shop.copies(), [""; 0], "{what}");
         OpenOptions::new().write(true).open(&database).unwrap().write_all_at(&whole, 0).unwrap();

@@ -313,6 +313,28 @@ fn a_plan_says_what_each_call_makes_of_the_world() {
 }
 
 #[test]
+fn a_plan_without_a_site_can_be_of_a_given_world() {
+    let folder = faulty("");
+    let with = |given: &str| {
+        folder.write("given.toml", format!("about = \"a shop\"\n{given}"));
+        dry(&folder, &["plan", "--json", "--scenario", "given.toml"])
+    };
+    let said = with("[given]\nversion = \"1.4.2\"\nmetrics.shop = { error-rate = 0.002 }\n[expect]\noutcome = \"upgraded\"\n");
+    assert_eq!(said.code, 0, "{}", said.whole());
+    assert_eq!(json(&said)["from_version"], "1.4.2");
+    // A number that is given is no assumption: the script's condition is held against it.
+    let said = with("[given]\nmetrics.shop = { error-rate = 0.5 }\n[expect]\noutcome = \"upgraded\"\n");
+    assert_eq!(said.code, 10, "{}", said.whole());
+    let said = with("[given]\nmetrics.shp = { error-rate = 0.5 }\nvresion = \"1\"\n[expect]\noutcome = \"upgraded\"\n");
+    assert_eq!(said.code, 3, "{}", said.whole());
+    for place in ["given.toml:3:", "given.toml:4:", "did you mean `shop`", "did you mean `version`"] {
+        assert!(said.whole().contains(place), "{place}: {}", said.whole());
+    }
+    let said = folder.backout(&["plan", "--scenario", "given.toml", "."]);
+    assert_eq!(said.code, 2, "{}", said.whole());
+}
+
+#[test]
 fn a_path_can_be_looked_at() {
     let folder = faulty("forgets-at-times");
     let found = json(&dry(&folder, &["explore", "--json", "--failures", "1"]));
