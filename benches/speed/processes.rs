@@ -39,7 +39,7 @@ fn dry(package: &Path, cache: &Path, arguments: &[&str], samples: usize) -> Pair
         command
     };
     let first = command().stdin(Stdio::null()).output().unwrap();
-    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stdout));
+    assert!(first.status.success(), "{first:?}");
     timed(command(), samples)
 }
 
@@ -49,13 +49,14 @@ pub fn plan() -> Pairs {
     let package = folder.path().join("package");
     crate::guests::scripted().copy_to(&package);
     let step = |n: usize| format!("step-{n} 1 ^ {}", ["tool:again", "status:shop"].repeat(5).join(" "));
-    let upgrade: Vec<String> = (1..50).map(step).collect();
+    // A setting has 4 KiB at the most.
+    let phases = [("prepare ", 1..17), ("upgrade ", 17..34), ("verify  ", 34..50), ("rollback", 50..51)];
     let manifest = package.join("package.toml");
     let mut text = std::fs::read_to_string(&manifest).unwrap();
-    for (phase, steps) in [("upgrade ", upgrade.join("; ")), ("rollback", step(50))] {
+    for (phase, numbers) in phases {
         let of = format!("{phase} = {{ type = \"string\", default = \"");
         assert!(text.contains(&of), "{text}");
-        text = text.replace(&of, &format!("{of}{steps}"));
+        text = text.replace(&of, &format!("{of}{}", numbers.map(step).collect::<Vec<_>>().join("; ")));
     }
     std::fs::write(&manifest, text).unwrap();
     dry(&package, &folder.path().join("cache"), &["plan", "--offline"], 40)
