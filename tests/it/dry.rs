@@ -319,7 +319,8 @@ fn a_plan_without_a_site_can_be_of_a_given_world() {
         folder.write("given.toml", format!("about = \"a shop\"\n{given}"));
         dry(&folder, &["plan", "--json", "--scenario", "given.toml"])
     };
-    let said = with("[given]\nversion = \"1.4.2\"\nmetrics.shop = { error-rate = 0.002 }\n[expect]\noutcome = \"upgraded\"\n");
+    let said =
+        with("[given]\nversion = \"1.4.2\"\nmetrics.shop = { error-rate = 0.002 }\n[expect]\noutcome = \"upgraded\"\n");
     assert_eq!(said.code, 0, "{}", said.whole());
     assert_eq!(json(&said)["from_version"], "1.4.2");
     // A number that is given is no assumption: the script's condition is held against it.
