@@ -12,11 +12,16 @@ use crate::{
         Finding, Rule, Scenario, Stage, plan, plan_to_keep,
         saved::{self, Bound, Saved},
     },
-    report::{self, annotation},
+    rehearse,
+    report::{self, annotation, text},
+    resource::{CallCtx, Database, Kind, Right, Tree, database::Driver, room},
     site::Site,
 };
 use anyhow::Context;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Show what an upgrade would do, and what would take it back; touches nothing
 ///
@@ -51,7 +56,9 @@ impl Args {
             (plan, bound(&stage).await)
         })?;
         if !self.dry.offline {
-            plan.findings.extend(rehearsed::finding(&Site::load(&global.site)?, &stage.package)?);
+            let site = Site::load(&global.site)?;
+            dry::wait(sizes(&stage, &site))?.iter().for_each(|line| ui::say(line));
+            plan.findings.extend(rehearsed::finding(&site, &stage.package)?);
         }
         // Of a version that is only supposed nobody knows the schemas.
         if self.dry.from.is_none() {
@@ -112,6 +119,31 @@ async fn no_start(stage: &Stage) -> Vec<Finding> {
         path: None,
     };
     mistakes.into_iter().map(finding).collect()
+}
+
+/// What a copy of each database and tree takes, of what is free where it is. It changes from one moment to the next, so it is
+/// told beside the plan.
+async fn sizes(stage: &Stage, site: &Site) -> Vec<String> {
+    let Some(real) = &stage.real else { return Vec::new() };
+    let databases = real.database.values().filter(|seen| seen.rights.contains(Right::Backup)).map(|seen| &seen.id);
+    let trees = real.tree.values().filter(|seen| seen.rights.contains(Right::Backup)).map(|seen| &seen.id);
+    let call = CallCtx::aside("plan/sizes".to_owned(), Duration::from_secs(60));
+    let mut lines = Vec::new();
+    for id in databases.chain(trees) {
+        let path = match (site.databases.get(&id.name), site.trees.get(&id.name)) {
+            (Some(section), _) if id.kind == Database::NAME => match &section.driver {
+                Driver::Sqlite { path } => path.as_path(),
+            },
+            (_, Some(section)) if id.kind == Tree::NAME => section.path.as_path(),
+            _ => continue,
+        };
+        // What cannot be looked at is a finding of the plan already.
+        if let (Ok(need), Some(folder)) = (rehearse::need(site, id, &call).await, path.parent()) {
+            let (bytes, free) = (text::bytes(need.bytes), text::bytes(room::left(folder)));
+            lines.push(format!("a copy of {} {} takes {bytes} (free {free})", id.kind, id.name));
+        }
+    }
+    lines
 }
 
 async fn bound(stage: &Stage) -> Bound {

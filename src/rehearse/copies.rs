@@ -62,7 +62,8 @@ fn cannot(id: &ResourceId, failure: &Failure) -> Error {
     }
 }
 
-async fn need(site: &Site, id: &ResourceId, call: &CallCtx) -> Result<Need, Failure> {
+/// What a copy of it takes.
+pub async fn need(site: &Site, id: &ResourceId, call: &CallCtx) -> Result<Need, Failure> {
     match (site.databases.get(&id.name), site.trees.get(&id.name)) {
         (Some(section), _) if id.kind == "database" => database::drivers::need(&id.name, section, call).await,
         (_, Some(section)) if id.kind == "tree" => tree::drivers::need(&id.name, section, &site.state, call).await,

@@ -4,7 +4,7 @@ mod copies;
 mod scratch;
 mod stand_ins;
 
-pub use copies::{Room, make};
+pub use copies::{Room, make, need};
 pub use scratch::Scratch;
 pub use stand_ins::StandIns;
 

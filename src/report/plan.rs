@@ -56,13 +56,15 @@ fn steps(out: &mut String, steps: &[Step], first: usize) {
         phase = &step.phase;
         let star = if step.measured_runs > 0 { " *" } else { "" };
         let roles: Vec<String> = step.roles.iter().map(|role| text::line(role, 40)).collect();
+        let beside = beside(steps, n).map(|other| format!("  at once with {}", text::line(&other.name, 64)));
         let line = format!(
-            "{shown:<8}  {:>2}  {:<name$}  {:<title$}  {}{star}  {}",
+            "{shown:<8}  {:>2}  {:<name$}  {:<title$}  {}{star}  {}{}",
             n + first,
             step.name,
             text::line(&step.title, 200),
             text::estimate(step.estimate_seconds),
-            roles.join(", ")
+            roles.join(", "),
+            beside.unwrap_or_default()
         );
         let _ = writeln!(out, "{}", line.trim_end());
         for operation in &step.operations {
@@ -74,6 +76,13 @@ fn steps(out: &mut String, steps: &[Step], first: usize) {
             }
         }
     }
+}
+
+/// The first of the steps that wait for the same ones as this one, and so run at once with it.
+fn beside(steps: &[Step], n: usize) -> Option<&Step> {
+    let step = steps.get(n)?;
+    let same = |other: &&Step| other.phase == step.phase && other.after == step.after;
+    steps.iter().take(n).find(same)
 }
 
 /// `acme/shop 1.4.2 → 2.0.0`
@@ -131,7 +140,10 @@ fn phases(page: &mut String, steps: &[Step]) {
             let _ = writeln!(page, "\n### {}\n", md(phase));
         }
         let star = if step.measured_runs > 0 { " \\*" } else { "" };
-        let roles = step.roles.iter().map(|role| format!(", {}", md(role))).collect::<String>();
+        let mut roles = step.roles.iter().map(|role| format!(", {}", md(role))).collect::<String>();
+        if let Some(other) = beside(steps, n) {
+            roles += &format!(", at once with {}", md(&other.name));
+        }
         let estimate = text::estimate(step.estimate_seconds);
         let _ = writeln!(page, "{}. **{}**: {} ({estimate}{star}{roles})", n + 1, md(&step.name), md(&step.title));
         for operation in &step.operations {

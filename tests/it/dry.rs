@@ -217,6 +217,10 @@ fn what_is_planned_is_what_happens_and_planning_it_touches_nothing() {
     let plan: Value = serde_json::from_str(&first).unwrap();
     assert_eq!(plan["from_version"], "1.0");
 
+    let told = shop.expect(0, &["plan", "--cache", cache(), package]);
+    for copy in ["a copy of database shop takes ", "a copy of tree app takes "] {
+        assert!(told.lines().any(|line| line.contains(copy) && line.contains("B (free ")), "{copy}: {told}");
+    }
     shop.expect(0, &["upgrade", "--yes", package]);
     let journal = shop.folder.path("state/journal.db");
     assert_eq!(planned(&plan, "steps"), journalled(&journal, 1, false));
