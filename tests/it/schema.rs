@@ -4,6 +4,7 @@ use crate::{
     package,
     support::{
         bench::PATIENCE,
+        faulty,
         packages::Folder,
         shop::{Shop, edit},
     },
@@ -15,7 +16,7 @@ use backout::{
 };
 use expect_test::{Expect, expect};
 use serde_json::Value;
-use std::path::Path;
+use std::{fs, path::Path};
 
 const DECLARED: &str = "revision = \"PRAGMA user_version\"\nfrom = \"1\"\nto = \"2\"";
 
@@ -238,7 +239,11 @@ fn what_is_half_way_is_taken_back_whatever_its_schema() {
 fn without_a_query_the_declarations_of_the_database_count() {
     let shop = shop();
     let nothing = format!("sha256:{}", "0".repeat(64));
-    declare(&shop, &format!("from = \"{nothing}\"\nto = \"{nothing}\""));
+    // The example's own script also watches how fast 2.0 answers, which a busy machine decides.
+    faulty::write("", Version::V2Good, &shop.package());
+    let manifest = shop.package().join("package.toml");
+    let declared = format!("\n[schema.orders]\nfrom = \"{nothing}\"\nto = \"{nothing}\"\n");
+    fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + &declared).unwrap();
     let said = shop.expect(3, &["check", &package(&shop)]);
     let live = |said: &str| {
         let (_, live) = said.split_once("database shop has the schema ").unwrap();
@@ -248,7 +253,6 @@ fn without_a_query_the_declarations_of_the_database_count() {
     assert!(first.starts_with("sha256:"), "{first}");
     // Rows do not count.
     execute(&shop.folder.database(), "UPDATE orders SET status = 'sent' WHERE id = 1");
-    let manifest = shop.package().join("package.toml");
     edit(&manifest, &format!("from = \"{nothing}\""), &format!("from = [\"{first}\"]"));
     let said = shop.expect(4, &["upgrade", "--yes", &package(&shop)]);
     let (_, reached) = said.split_once("the schema of database shop: it is at ").unwrap();
@@ -261,7 +265,8 @@ fn without_a_query_the_declarations_of_the_database_count() {
     assert!(!said.contains(&reached[..60]) || said.contains(&first), "{said}");
     execute(&shop.folder.database(), "DROP TABLE later");
     shop.expect(0, &["rollback", "--yes"]);
-    assert_eq!(live(&shop.expect(0, &["check", &package(&shop)])), first);
+    // The site grants more than this script needs.
+    assert_eq!(live(&shop.expect(10, &["check", &package(&shop)])), first);
 }
 
 #[test]
