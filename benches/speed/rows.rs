@@ -169,8 +169,8 @@ pub const ROWS: &[Row] = &[
         how: "Both end with a proven stand-by: durable, read again from the disk and compared with the database, whole. Nobody \
               may write while a stand-by is refreshed, so what takes the processors goes on beside what takes the disk.",
         why_missed: Some(
-            "From one run of the bench to the next it lies between 0.24 × and 0.29 ×: ours mostly takes the same 1.6 s, most of it reading \
-             database and stand-by again, whole, and the disk writes a full copy in 6.3 s to 7.3 s.",
+            "From one run of the bench to the next it lies between 0.24 × and 0.30 ×: ours takes 1.6 s to 2.1 s, most of it reading \
+             database and stand-by again, whole, and a full copy 6.3 s to 7.3 s. What makes the difference is not understood.",
         ),
     },
     Row {
