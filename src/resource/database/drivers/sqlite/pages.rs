@@ -1,5 +1,6 @@
 //! Database and stand-by, byte by byte: where they differ, and how the one becomes the other.
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
+use rustix::fs::Advice::DontNeed;
+use std::{fs::File, io, num::NonZeroU64, ops::Range, os::unix::fs::FileExt};
 
 /// A multiple of every page size.
 const CHUNK: u64 = 1 << 20;
@@ -13,6 +14,24 @@ pub struct Pages<'a> {
     page: usize,
     /// Length of the source.
     pub total: u64,
+}
+
+/// Where the target is not the source's equal.
+#[derive(Default)]
+pub struct Differences {
+    /// Pages that the target does not have; one more when it is longer.
+    pub pages: u64,
+    /// In ascending order. What lies close together is one place, so that they are few however many pages it are.
+    pub places: Vec<Range<u64>>,
+}
+
+impl Differences {
+    fn add(&mut self, place: Range<u64>) {
+        match self.places.last_mut() {
+            Some(last) if place.start <= last.end + CHUNK => last.end = place.end,
+            _ => self.places.push(place),
+        }
+    }
 }
 
 enum Go {
@@ -32,50 +51,47 @@ impl<'a> Pages<'a> {
         Ok(Self { source, target, page: page_size(source)?, total: source.metadata()?.len() })
     }
 
-    /// Where they begin to differ. The counters of the header do not count: a backup sets its own.
-    pub fn first_difference(&self, tell: Tell<'_>) -> io::Result<Option<u64>> {
-        let first_in = |range: Range<u64>| {
-            let mut first = None;
-            self.differing(range, tell, |_, at, how| {
-                first = (how == Differ::Truly).then_some(at);
-                Ok(if first.is_some() { Go::Stop } else { Go::On })
+    /// Reads all of both. The counters of the header do not count as a page that differs: a backup sets its own.
+    pub fn differences(&self, tell: Tell<'_>) -> io::Result<Differences> {
+        let within = |range: Range<u64>| {
+            let mut found = Differences::default();
+            self.differing(range, tell, |page, at, how| {
+                found.pages += u64::from(how == Differ::Truly);
+                found.add(at..at + page.len() as u64);
+                Ok(Go::On)
             })?;
-            Ok::<_, io::Error>(first)
+            Ok::<_, io::Error>(found)
         };
         // Halves at once: memory that holds both files is read faster by two.
         let middle = self.total / 2 / CHUNK * CHUNK;
         let (first, second) = std::thread::scope(|scope| {
-            let second = scope.spawn(|| first_in(middle..self.total));
-            (first_in(0..middle), second.join())
+            let second = scope.spawn(|| within(middle..self.total));
+            (within(0..middle), second.join())
         });
-        let second = second.map_err(|_| io::Error::other("comparing broke off"))?;
-        let longer = (self.target.metadata()?.len() > self.total).then_some(self.total);
-        Ok(first?.or(second?).or(longer))
+        let (mut all, second) = (first?, second.map_err(|_| io::Error::other("comparing broke off"))??);
+        all.pages += second.pages + u64::from(self.target.metadata()?.len() > self.total);
+        second.places.into_iter().for_each(|place| all.add(place));
+        Ok(all)
     }
 
-    /// Makes the target the source's equal from there on, where they begin to differ. How many pages it did not have; one
-    /// more when it was longer.
-    pub fn bring_over(&self, from: u64, tell: Tell<'_>) -> io::Result<u64> {
-        let mut count = u64::from(self.target.metadata()?.len() > self.total);
-        let mut write = |page: &[u8], at, how| {
-            count += u64::from(how == Differ::Truly);
-            self.target.write_all_at(page, at).map(|()| Go::On)
-        };
-        // The first page may differ in what does not count. It is brought over all the same, so that nothing differs at all.
-        let first = (self.page as u64).min(self.total);
-        self.differing(0..first, tell, &mut write)?;
-        self.differing(from.max(first)..self.total, tell, &mut write)?;
-        self.target.set_len(self.total)?;
-        Ok(count)
+    /// Makes the target the source's equal there, and as long.
+    pub fn bring_over(&self, there: &[Range<u64>], tell: Tell<'_>) -> io::Result<()> {
+        for range in there {
+            self.differing(range.clone(), tell, |page, at, _| self.target.write_all_at(page, at).map(|()| Go::On))?;
+        }
+        self.target.set_len(self.total)
     }
 
-    /// Whether they are the same, to the last bit.
-    pub fn same(&self, tell: Tell<'_>) -> io::Result<bool> {
+    /// Whether they are the same there, to the last bit, as far as the system lets us with the target read from the disk.
+    pub fn same(&self, there: &[Range<u64>], tell: Tell<'_>) -> io::Result<bool> {
         let mut same = self.source.metadata()?.len() == self.total && self.target.metadata()?.len() == self.total;
-        self.differing(0..self.total, tell, |_, _, _| {
-            same = false;
-            Ok(Go::Stop)
-        })?;
+        for range in there {
+            let _ = rustix::fs::fadvise(self.target, range.start, NonZeroU64::new(range.end - range.start), DontNeed);
+            self.differing(range.clone(), tell, |_, _, _| {
+                same = false;
+                Ok(Go::Stop)
+            })?;
+        }
         Ok(same)
     }
 

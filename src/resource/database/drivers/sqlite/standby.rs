@@ -178,8 +178,11 @@ pub fn refresh(places: &Places, snapshot: &Snapshot, exclusive: bool, call: &Cal
 /// the copy's as well, because
 ///
 /// 1. nobody writes the database meanwhile: its lock is held, and it looks at the end as it did before the first read;
-/// 2. the copy, read again from the disk once it is durable, is the same to the last bit, header and length included;
-/// 3. nobody writes the copy from before that reading until it is proven: it looks as it did then.
+/// 2. the copy is the same to the last bit, header and length included. All of it is compared, and what is written to it is
+///    read again from the disk once it is durable. All of it is read from there when it did not look before as it did when
+///    it was proven, for then the disk has not been asked about the rest;
+/// 3. nobody else writes the copy until it is proven: it looks as it did when it was proven until its first page is written,
+///    and as it did when the last one was durable from then on.
 fn by_pages(live: &Live, held: Held, copy: &Copy, old: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
     let told = |e| files::told("compare copy and database", e);
     let path = copy.standby();
@@ -188,19 +191,19 @@ fn by_pages(live: &Live, held: Held, copy: &Copy, old: &Snapshot, call: &CallCtx
     let target = OpenOptions::new().read(true).write(true).open(&path).map_err(told)?;
     let pages = Pages::of(&source.0, &target).map_err(told)?;
 
-    let proven = Proof::of(copy).filter(|proof| Look::at(&path).is_ok_and(|look| proof.look == look));
-    // Nothing before the first difference is looked at again before it is durable.
-    let mut from = 0;
-    if let Some(proof) = proven.filter(|proof| proof.fingerprint == old.fingerprint) {
-        let done = AtomicU64::new(0);
-        let tell = |bytes| {
-            call.progress("comparing pages", done.fetch_add(bytes, Ordering::Relaxed) + bytes, pages.total);
-            in_time(call)
-        };
-        match pages.first_difference(&tell).map_err(told)? {
-            Some(at) => from = at,
-            None => return snapshot(&old.id, copy, 0, proof.fingerprint, DETECTOR),
-        }
+    let same_look = |proof: &Proof| Look::at(&path).is_ok_and(|look| proof.look == look);
+    let proven = Proof::of(copy).filter(|proof| proof.fingerprint == old.fingerprint && same_look(proof));
+    let done = AtomicU64::new(0);
+    let tell = |bytes| {
+        call.progress("comparing pages", done.fetch_add(bytes, Ordering::Relaxed) + bytes, pages.total);
+        in_time(call)
+    };
+    let differences = pages.differences(&tell).map_err(told)?;
+    let proven = proven.filter(same_look);
+    if let Some(proof) = &proven
+        && differences.pages == 0
+    {
+        return snapshot(&old.id, copy, 0, proof.fingerprint.clone(), DETECTOR);
     }
     has_room("bringing the copy up to date", copy, pages.total)?;
     // From here until it is proven again the stand-by is none.
@@ -209,14 +212,15 @@ fn by_pages(live: &Live, held: Held, copy: &Copy, old: &Snapshot, call: &CallCtx
     let database = Look::settled(&live.path).map_err(told)?;
     let read = proof::read(&live.path, "reading the database", call, |others| {
         let tell = |_| if others.failed() { Err(io::ErrorKind::Interrupted.into()) } else { in_time(call) };
-        let copied = pages.bring_over(from, &tell).map_err(|e| files::told("bring the copy up to date", e))?;
+        pages.bring_over(&differences.places, &tell).map_err(|e| files::told("bring the copy up to date", e))?;
         files::dress(&path, &live.path)?;
         target.sync_all().map_err(told)?;
         files::sync_folder(&copy.folder)?;
         let look = Look::settled(&path).map_err(told)?;
-        proof::forget(&path);
-        if pages.same(&tell).map_err(told)? {
-            Ok((copied, look))
+        let all = vec![0..pages.total];
+        let again = if proven.is_some() { &differences.places } else { &all };
+        if pages.same(again, &tell).map_err(told)? {
+            Ok(look)
         } else {
             Err(Failure::unproven("the copy does not keep what is written to it"))
         }
@@ -224,10 +228,10 @@ fn by_pages(live: &Live, held: Held, copy: &Copy, old: &Snapshot, call: &CallCtx
     if Look::at(&live.path).map_err(told)? != database {
         return Err(Failure::unproven("somebody wrote to the database although it was locked"));
     }
-    let (fingerprint, (copied, look)) = read?;
+    let (fingerprint, look) = read?;
     proof::renewed(copy, &fingerprint, look)?;
     drop(source);
-    snapshot(&old.id, copy, copied, fingerprint, DETECTOR)
+    snapshot(&old.id, copy, differences.pages, fingerprint, DETECTOR)
 }
 
 pub const DETECTOR: &str = "page difference";
