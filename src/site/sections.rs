@@ -1,14 +1,21 @@
-//! The sections of a site file: one for each kind of resource, and the document as a whole.
+//! The sections of a site file: the document as a whole, what its sections have in common, and one file for each kind of
+//! resource.
+mod database;
+mod metrics;
+mod probe;
+mod service;
+mod tool;
+mod tree;
+
 use super::{KINDS, Product, Site, VersionOf, allow, approver, limits, path, secret};
 use crate::{
-    condition::RESERVED,
     diagnostic::{
         Location, Mistake, Source,
         reader::{self, At, Item, Table},
         shown,
     },
     package,
-    resource::{ResourceId, database, metrics, probe, service, tool, tree},
+    resource::{self, ResourceId},
 };
 use std::{
     collections::BTreeMap,
@@ -32,12 +39,12 @@ pub struct Draft {
 
 #[derive(Default)]
 pub struct Sections {
-    pub databases: BTreeMap<String, database::Section>,
-    pub trees: BTreeMap<String, tree::Section>,
-    pub services: BTreeMap<String, service::Section>,
-    pub metrics: BTreeMap<String, metrics::Section>,
-    pub probes: BTreeMap<String, probe::Section>,
-    pub tools: BTreeMap<String, tool::Section>,
+    pub databases: BTreeMap<String, resource::database::Section>,
+    pub trees: BTreeMap<String, resource::tree::Section>,
+    pub services: BTreeMap<String, resource::service::Section>,
+    pub metrics: BTreeMap<String, resource::metrics::Section>,
+    pub probes: BTreeMap<String, resource::probe::Section>,
+    pub tools: BTreeMap<String, resource::tool::Section>,
     pub allow_root: Vec<ResourceId>,
     pub twins: BTreeMap<ResourceId, At<String>>,
     /// All that is named, also where its section has mistakes: what uses it is not wrong then.
@@ -206,90 +213,6 @@ impl Reading<'_> {
         None
     }
 
-    fn database(&self, table: Table<'_>) -> Option<database::Section> {
-        let driver = only_driver(&table, "sqlite")?;
-        let path = self.path(&table);
-        let keep_aside = table.duration("keep-aside").unwrap_or(KEEP_ASIDE);
-        let exclusive = table.boolean("exclusive").unwrap_or(true);
-        table.finish();
-        driver?;
-        Some(database::Section { driver: database::Driver::Sqlite { path: path? }, keep_aside, exclusive })
-    }
-
-    fn tree(&self, table: Table<'_>) -> Option<tree::Section> {
-        let path = self.path(&table);
-        let exclude = table.strings("exclude").unwrap_or_default();
-        for pattern in &exclude {
-            if let Err(why) = tree::exclude::Excludes::parse(std::slice::from_ref(&pattern.value)) {
-                let mistake = Mistake::new(shown(&why));
-                let hint = "write paths from the tree's top, with `*` and `**`: `uploads`, `**/*.log`";
-                table.mistake(mistake.at(&pattern.location).hint(hint));
-            }
-        }
-        let keep_aside = table.duration("keep-aside").unwrap_or(KEEP_ASIDE);
-        let exclusive = table.boolean("exclusive").unwrap_or(true);
-        table.finish();
-        let exclude = exclude.into_iter().map(|at| at.value).collect();
-        Some(tree::Section { path: path?, exclude, keep_aside, exclusive })
-    }
-
-    fn service(&self, table: Table<'_>) -> Option<service::Section> {
-        let driver = only_driver(&table, "process")?;
-        let command = self.command(&table);
-        let reload = table.get("reload").and_then(|item| signal(&item));
-        let settle = table.duration("settle").unwrap_or(Duration::from_secs(1));
-        let stop_within = table.duration("stop-within").unwrap_or(Duration::from_secs(10));
-        let log = table.table("log");
-        let (log_bytes, log_keep) = match &log {
-            Some(log) => (log.bytes("bytes"), log.integer("keep", 0..=1000)),
-            None => (None, None),
-        };
-        if let Some(log) = log {
-            log.finish();
-        }
-        let uses = self.uses(&table);
-        table.finish();
-        driver?;
-        let command = command?;
-        let process = service::Process {
-            run: command.run,
-            dir: command.dir,
-            env: command.env,
-            user: command.user,
-            settle,
-            stop_within,
-            reload,
-            log_bytes: log_bytes.unwrap_or(10 << 20),
-            log_keep: log_keep.and_then(|n| u32::try_from(n).ok()).unwrap_or(5),
-        };
-        Some(service::Section { driver: service::Driver::Process(process), uses })
-    }
-
-    fn tool(&self, table: Table<'_>) -> Option<tool::Section> {
-        let command = self.command(&table);
-        let timeout = table.duration("timeout").unwrap_or(Duration::from_secs(600));
-        let idempotent = table.boolean("idempotent").unwrap_or(false);
-        let check = table.table("check").and_then(|check| {
-            let run = check.required("run", "[\"program\", \"argument\"]").and_then(|item| self.words(&item));
-            let timeout = check.duration("timeout").unwrap_or(Duration::from_secs(60));
-            check.finish();
-            Some(tool::Check { run: run?, timeout })
-        });
-        let uses = self.uses(&table);
-        table.finish();
-        let command = command?;
-        Some(tool::Section {
-            run: command.run,
-            dir: command.dir,
-            env: command.env,
-            user: command.user,
-            timeout,
-            idempotent,
-            uses,
-            check,
-        })
-    }
-
     fn command(&self, table: &Table<'_>) -> Option<Command> {
         let run = table.required("run", "[\"program\", \"argument\"]");
         let env = secret::values(table, "env", self.dir);
@@ -349,57 +272,6 @@ impl Reading<'_> {
         };
         names.iter().filter_map(find).collect()
     }
-
-    fn metrics(&self, table: Table<'_>, state: &Path) -> Option<metrics::Section> {
-        let drivers = [("host", "host"), ("process", "process"), ("page", "page")];
-        let driver = match table.required("driver", "\"host\"").and_then(|item| item.word(&drivers))? {
-            "process" => {
-                let service = table.required("service", "\"…\"").and_then(|item| item.text())?;
-                if !self.locations.contains_key(&ResourceId::new("service", &service.value)) {
-                    let mistake = Mistake::new(format!("there is no service `{}`", shown(&service.value)));
-                    let known = self.locations.keys().filter(|id| id.kind == "service").map(|id| id.name.as_str());
-                    table.mistake(mistake.at(&service.location).known(&service.value, known));
-                }
-                metrics::Driver::Process { service: service.value }
-            }
-            "page" => {
-                let url = table.required("url", "\"http://localhost:8080/metrics\"").and_then(|item| url(&item));
-                let timeout = table.duration("timeout").unwrap_or(Duration::from_secs(5));
-                let queries = table.named("queries").iter().filter_map(|q| Some((q.key.clone(), query(q)?))).collect();
-                metrics::Driver::Page { url: url?, timeout, queries }
-            }
-            _ => {
-                let disk = table.get("disk").and_then(|item| item.text());
-                let disk = disk.map_or_else(|| state.to_owned(), |at| path::absolute(self.dir, &at.value));
-                metrics::Driver::Host { disk }
-            }
-        };
-        table.finish();
-        Some(metrics::Section { driver })
-    }
-
-    fn probe(&self, table: Table<'_>) -> Option<probe::Section> {
-        let url = table.required("url", "\"http://localhost:8080\"").and_then(|item| url(&item));
-        let headers = secret::values(&table, "headers", self.dir).into_iter();
-        let header = |value: secret::Value| probe::Header { value: value.text, secret: value.secret };
-        let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name, header(value))).collect();
-        for name in headers.keys() {
-            let fine = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-            if name.is_empty() || !name.chars().all(fine) {
-                let mistake = Mistake::new(format!("`{}` cannot be the name of a header", shown(name)));
-                table.mistake(mistake.at(&table.location()));
-            }
-        }
-        let timeout = table.duration("timeout").unwrap_or(Duration::from_secs(10));
-        let load = table.table("load").and_then(|load| {
-            let clients = load.required("clients", "10").and_then(|item| item.integer(1..=10_000));
-            let time = load.required("time", "\"1m\"").and_then(|item| item.duration());
-            load.finish();
-            Some(probe::Load { clients: u32::try_from(clients?).ok()?, time: time?.value })
-        });
-        table.finish();
-        Some(probe::Section { url: url?, headers, timeout, load })
-    }
 }
 
 struct Command {
@@ -436,27 +308,4 @@ fn url(item: &Item<'_>) -> Option<String> {
             None
         }
     }
-}
-
-/// `json:a.b`, `prometheus:name{label="x"}`, `ratio:A / B`. Its name must be one that a condition can say.
-fn query(item: &Item<'_>) -> Option<metrics::Query> {
-    if RESERVED.contains(&item.key.as_str()) {
-        let mistake = Mistake::new(format!("no query can be called `{}`", item.key));
-        let location = item.key_location();
-        item.mistake_at(mistake.hint("it is a word of conditions: use another name"), &location);
-    }
-    match metrics::Query::parse(&item.text()?.value) {
-        Ok(query) => Some(query),
-        Err(problem) => {
-            item.mistake(Mistake::new(format!("`{}` is no query", item.name)).hint(problem));
-            None
-        }
-    }
-}
-
-/// The name of a signal that a service may be sent.
-fn signal(item: &Item<'_>) -> Option<String> {
-    const SIGNALS: &[&str] = &["HUP", "USR1", "USR2", "INT", "QUIT", "WINCH"];
-    let words: Vec<(&str, &str)> = SIGNALS.iter().map(|word| (*word, *word)).collect();
-    item.word(&words).map(str::to_owned)
 }
