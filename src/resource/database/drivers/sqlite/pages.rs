@@ -74,6 +74,10 @@ impl<'a> Pages<'a> {
         Ok(all)
     }
 
+    pub fn whole(&self) -> Range<u64> {
+        0..self.total
+    }
+
     /// Makes the target the source's equal there, and as long.
     pub fn bring_over(&self, there: &[Range<u64>], tell: Tell<'_>) -> io::Result<()> {
         for range in there {

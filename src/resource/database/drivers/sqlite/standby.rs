@@ -23,6 +23,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
+    slice,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -217,8 +218,8 @@ fn by_pages(live: &Live, held: Held, copy: &Copy, old: &Snapshot, call: &CallCtx
         target.sync_all().map_err(told)?;
         files::sync_folder(&copy.folder)?;
         let look = Look::settled(&path).map_err(told)?;
-        let all = vec![0..pages.total];
-        let again = if proven.is_some() { &differences.places } else { &all };
+        let whole = pages.whole();
+        let again = if proven.is_some() { &differences.places[..] } else { slice::from_ref(&whole) };
         if pages.same(again, &tell).map_err(told)? {
             Ok(look)
         } else {
