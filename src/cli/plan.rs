@@ -14,7 +14,7 @@ use crate::{
     },
     rehearse,
     report::{self, annotation, text},
-    resource::{CallCtx, Database, Kind, Right, Tree, database::Driver, room},
+    resource::{CallCtx, Database, Kind, Right, Tree, room},
     site::Site,
 };
 use anyhow::Context;
@@ -131,8 +131,10 @@ async fn sizes(stage: &Stage, site: &Site) -> Vec<String> {
     let mut lines = Vec::new();
     for id in databases.chain(trees) {
         let path = match (site.databases.get(&id.name), site.trees.get(&id.name)) {
-            (Some(section), _) if id.kind == Database::NAME => match &section.driver {
-                Driver::Sqlite { path } => path.as_path(),
+            (Some(section), _) if id.kind == Database::NAME => match section.driver.path() {
+                Some(path) => path,
+                // Its room is the server's.
+                None => continue,
             },
             (_, Some(section)) if id.kind == Tree::NAME => section.path.as_path(),
             _ => continue,

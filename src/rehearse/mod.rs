@@ -17,7 +17,7 @@ use crate::{
     resource::{
         CallCtx, ResourceId,
         copies::Fingerprint,
-        database, holders,
+        holders,
         run::{Facts, Memory},
         service::Status,
     },
@@ -30,7 +30,12 @@ use crate::{
     site::Site,
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -348,10 +353,7 @@ impl Stage<'_> {
 fn live(site: &Site, id: &ResourceId) -> Option<PathBuf> {
     match id.kind.as_str() {
         "tree" => site.trees.get(&id.name).map(|section| section.path.clone()),
-        _ => site.databases.get(&id.name).map(|section| {
-            let database::Driver::Sqlite { path } = &section.driver;
-            path.clone()
-        }),
+        _ => site.databases.get(&id.name).and_then(|section| section.driver.path().map(Path::to_owned)),
     }
 }
 

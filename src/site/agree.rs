@@ -2,7 +2,7 @@
 use super::{Site, path};
 use crate::{
     diagnostic::{Mistake, shown},
-    resource::{ResourceId, Right, database, process::User, service, tree},
+    resource::{ResourceId, Right, process::User, service, tree},
 };
 use std::{
     collections::BTreeMap,
@@ -12,9 +12,8 @@ use std::{
 impl Site {
     /// The files and folders that are resources.
     pub(super) fn places(&self) -> Vec<(ResourceId, PathBuf)> {
-        let databases = self.databases.iter().map(|(name, section)| {
-            let database::Driver::Sqlite { path } = &section.driver;
-            (ResourceId::new("database", name), path::place(path))
+        let databases = self.databases.iter().filter_map(|(name, section)| {
+            Some((ResourceId::new("database", name), path::place(section.driver.path()?)))
         });
         let trees =
             self.trees.iter().map(|(name, section)| (ResourceId::new("tree", name), path::place(&section.path)));

@@ -3,7 +3,7 @@
 use super::{Site, agree::words, path};
 use crate::{
     diagnostic::{Mistake, Mistakes, io_reason, shown},
-    resource::{ResourceId, copies, database, holders, service, tree},
+    resource::{ResourceId, copies, holders, service, tree},
 };
 use std::{
     collections::BTreeMap,
@@ -18,8 +18,9 @@ impl Site {
     pub fn survey(&self) -> Mistakes {
         let mut mistakes = Mistakes::default();
         for (name, section) in &self.databases {
-            let database::Driver::Sqlite { path } = &section.driver;
-            self.note(&mut mistakes, ResourceId::new("database", name), sqlite(path));
+            if let Some(path) = section.driver.path() {
+                self.note(&mut mistakes, ResourceId::new("database", name), sqlite(path));
+            }
         }
         for (name, section) in &self.trees {
             self.note(&mut mistakes, ResourceId::new("tree", name), folder(section));

@@ -23,7 +23,7 @@ impl Site {
     pub fn scratch_of(&self, id: &ResourceId) -> Option<PathBuf> {
         match id.kind.as_str() {
             "database" => {
-                let database::Driver::Sqlite { path } = &self.databases.get(&id.name)?.driver;
+                let path = self.databases.get(&id.name)?.driver.path()?;
                 Some(self.scratch().join("databases").join(&id.name).join(path.file_name()?))
             }
             "tree" => self.trees.get(&id.name).map(|_| self.scratch().join("trees").join(&id.name)),
@@ -46,8 +46,9 @@ impl Site {
         let mut site = self.clone();
         site.state = self.scratch().join("state");
         for (name, section) in &mut site.databases {
-            let database::Driver::Sqlite { path } = &mut section.driver;
-            if let Some(copy) = self.scratch_of(&ResourceId::new("database", name)) {
+            if let (database::Driver::Sqlite { path }, Some(copy)) =
+                (&mut section.driver, self.scratch_of(&ResourceId::new("database", name)))
+            {
                 *path = copy;
             }
         }

@@ -1,8 +1,10 @@
 //! Databases: who may use them, what is in them, their stand-by copies.
 pub mod drivers;
 mod revision;
+mod server;
 
 pub use revision::{LONGEST as LONGEST_REVISION, Revisions, live as live_revision};
+pub use server::{Host, Server, Tls};
 
 use super::{
     CallCtx, Failure, Kind,
@@ -11,7 +13,10 @@ use super::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// `[database.NAME]` of the site.
 #[derive(Clone, Debug)]
@@ -26,6 +31,17 @@ pub struct Section {
 #[derive(Clone, Debug)]
 pub enum Driver {
     Sqlite { path: PathBuf },
+    Postgres(Server),
+}
+
+impl Driver {
+    /// The file that it is, where it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite { path } => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
 }
 
 /// Somebody who uses a database.
