@@ -60,7 +60,7 @@ struct Stopping(Arc<dyn Fn() + Send + Sync>);
 #[async_trait]
 impl Mutate for Stopping {
     async fn mark(&self, _: &CallCtx) -> Result<Mark, Failure> {
-        Ok(Mark { position: 0 })
+        Ok(Mark::at(0))
     }
     async fn start(&self, _: &CallCtx) -> Result<(), Failure> {
         Ok(())

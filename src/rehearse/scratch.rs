@@ -3,12 +3,7 @@ use super::Error;
 use crate::{
     crash,
     journal::RunId,
-    resource::{
-        CallCtx, ResourceId,
-        process::User,
-        service::{self, drivers::process},
-        tree,
-    },
+    resource::{CallCtx, ResourceId, process::User, service::drivers::process, tree},
     run::{LockError, Locks},
     site::Site,
 };
@@ -62,10 +57,7 @@ impl Scratch {
 
     /// Twins get through to the copies, whoever they run as.
     pub fn let_in(&self, site: &Site) -> Result<(), Error> {
-        let service = |name: &String| {
-            let service::Driver::Process(process) = &site.services.get(name)?.driver;
-            process.user.clone()
-        };
+        let service = |name: &String| site.services.get(name)?.driver.runs()?.user.map(str::to_owned);
         let users = site.twins.iter().filter_map(|(of, twin)| match of.kind.as_str() {
             "service" => Some((&twin.value, service(&twin.value)?)),
             "tool" => Some((&twin.value, site.tools.get(&twin.value)?.user.clone()?)),

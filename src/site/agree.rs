@@ -2,7 +2,7 @@
 use super::{Site, path};
 use crate::{
     diagnostic::{Mistake, shown},
-    resource::{ResourceId, Right, process::User, service, tree},
+    resource::{ResourceId, Right, process::User, tree},
 };
 use std::{
     collections::BTreeMap,
@@ -126,26 +126,27 @@ impl Site {
             })
             .flatten()
             .collect();
-        let services = self.services.iter().map(|(name, section)| {
-            let service::Driver::Process(process) = &section.driver;
-            (ResourceId::new("service", name), process.run.clone(), &process.dir, &process.env, &process.user)
+        let services = self.services.iter().filter_map(|(name, section)| {
+            let runs = section.driver.runs()?;
+            Some((ResourceId::new("service", name), runs.lines.concat(), runs.dir, runs.env, runs.user))
         });
         let tools = self.tools.iter();
         let tools = tools.map(|(name, s)| {
             let check = s.check.iter().flat_map(|check| &check.run);
-            (ResourceId::new("tool", name), s.run.iter().chain(check).cloned().collect(), &s.dir, &s.env, &s.user)
+            let run: Vec<String> = s.run.iter().chain(check).cloned().collect();
+            (ResourceId::new("tool", name), run, s.dir.as_path(), &s.env, s.user.as_deref())
         });
         services
             .chain(tools)
             .filter_map(|(id, run, dir, env, user)| {
                 // The program, a script that an interpreter is given, or a folder in which it looks for one.
                 let named = run.iter().chain(env.values()).flat_map(|word| named(word)).map(|path| dir.join(path));
-                let mut paths = named.chain(std::iter::once(dir.clone()));
+                let mut paths = named.chain(std::iter::once(dir.to_owned()));
                 let (tree, _, package) = paths.find_map(|path| {
                     let real = path::real(&path);
                     trees.iter().find(|(_, tree, _)| path.starts_with(tree) || real.starts_with(path::place(tree)))
                 })?;
-                Some(Foreign { id, tree, package, user: user.clone() })
+                Some(Foreign { id, tree, package, user: user.map(str::to_owned) })
             })
             .collect()
     }

@@ -3,7 +3,7 @@
 use super::{Site, agree::words, path};
 use crate::{
     diagnostic::{Mistake, Mistakes, io_reason, shown},
-    resource::{ResourceId, copies, holders, service, tree},
+    resource::{ResourceId, copies, holders, tree},
 };
 use std::{
     collections::BTreeMap,
@@ -28,9 +28,12 @@ impl Site {
         for (name, section) in &self.services {
             let id = ResourceId::new("service", name);
             // What a twin runs may lie in a copy, which is not there yet.
-            if !self.is_twin(&id) {
-                let service::Driver::Process(process) = &section.driver;
-                self.note(&mut mistakes, id, program(&process.run, &process.dir));
+            if !self.is_twin(&id)
+                && let Some(runs) = section.driver.runs()
+            {
+                for line in runs.lines {
+                    self.note(&mut mistakes, id.clone(), program(line, runs.dir));
+                }
             }
         }
         // A tool may come with the version that needs it.

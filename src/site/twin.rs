@@ -162,8 +162,8 @@ impl Site {
     /// What a command line, its folder and its environment name of what is live.
     fn live_words(&self, id: &ResourceId) -> Vec<(String, ResourceId)> {
         let (run, dir, env): (Vec<&String>, &Path, _) = match id.kind.as_str() {
-            "service" => match self.services.get(&id.name).map(|section| &section.driver) {
-                Some(service::Driver::Process(process)) => (process.run.iter().collect(), &process.dir, &process.env),
+            "service" => match self.services.get(&id.name).and_then(|section| section.driver.runs()) {
+                Some(runs) => (runs.lines.into_iter().flatten().collect(), runs.dir, runs.env),
                 None => return Vec::new(),
             },
             "tool" => match self.tools.get(&id.name) {

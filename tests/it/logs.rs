@@ -54,11 +54,11 @@ async fn a_mark_survives_rotations_and_restarts() {
     let web = chatty(&bench, "echo ERROR before; sleep 0.2", 4000, 50);
     spoken(&bench, &web).await;
     let mark = web.mutator.mark(&now()).await.unwrap();
-    assert_eq!(mark, Mark { position: 13 });
+    assert_eq!(mark, Mark::at(13));
     let web = chatty(&bench, "seq -f 'line %06g' 1 5000; echo ERROR after; sleep 0.2", 4000, 50);
     spoken(&bench, &web).await;
     assert_eq!(web.observer.search(&mark, &texts(&["ERROR"])).await.unwrap(), ["ERROR after"]);
-    assert_eq!(web.observer.search(&Mark { position: 0 }, &texts(&["ERROR"])).await.unwrap().len(), 2);
+    assert_eq!(web.observer.search(&Mark::at(0), &texts(&["ERROR"])).await.unwrap().len(), 2);
     assert_eq!(
         web.observer.search(&mark, &texts(&["004999", "no such", "ERROR"])).await.unwrap(),
         ["line 004999", "ERROR after"]
@@ -82,7 +82,7 @@ async fn what_was_rotated_away_is_no_clean_log() {
         (FailureKind::Inconclusive, "the log since then was rotated away in part")
     );
     assert_eq!(fs::read_dir(bench.join("state/services/web/log")).unwrap().count(), 3);
-    let beyond = Mark { position: 1 << 40 };
+    let beyond = Mark::at(1 << 40);
     assert_eq!(web.observer.search(&beyond, &texts(&["ERROR"])).await.unwrap_err().kind, FailureKind::Inconclusive);
 }
 
@@ -93,7 +93,7 @@ async fn answers_are_bounded_and_harmless() {
         printf 'odd \\033[2J\\377 %s\\n' $TOKEN; printf 'token s3cr3t and s3cr3t-token\\r\\n'; sleep 0.2";
     let web = chatty(&bench, script, 1 << 20, 1);
     spoken(&bench, &web).await;
-    let search = async |text: &str| web.observer.search(&Mark { position: 0 }, &texts(&[text])).await.unwrap();
+    let search = async |text: &str| web.observer.search(&Mark::at(0), &texts(&[text])).await.unwrap();
     let many = search("many").await;
     assert_eq!((many.len(), many[0].as_str()), (MAX_LINES, "many 1"));
     let wide = search("wide").await;
@@ -120,5 +120,5 @@ async fn a_flood_neither_stops_the_program_nor_grows_the_log() {
         .map(|f| f.metadata().unwrap().len())
         .sum();
     assert!(size <= 300_000, "{size}");
-    assert_eq!(web.observer.search(&Mark { position: mark.position - 5 }, &texts(&["done"])).await.unwrap(), ["done"]);
+    assert_eq!(web.observer.search(&Mark::at(mark.position - 5), &texts(&["done"])).await.unwrap(), ["done"]);
 }

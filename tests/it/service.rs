@@ -67,7 +67,7 @@ fn forge(bench: &Bench, change: impl FnOnce(&mut serde_json::Value)) {
 }
 
 async fn lines(web: &Access<Service>, text: &str) -> Vec<String> {
-    web.observer.search(&Mark { position: 0 }, &[text.to_owned()]).await.unwrap()
+    web.observer.search(&Mark::at(0), &[text.to_owned()]).await.unwrap()
 }
 
 /// Waits for a line in the log.

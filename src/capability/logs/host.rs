@@ -92,7 +92,7 @@ mod tests {
             Ok(())
         }
         async fn mark(&self, _: &CallCtx) -> Result<Mark, Failure> {
-            Ok(Mark { position: self.0.lock().unwrap().len() as u64 })
+            Ok(Mark::at(self.0.lock().unwrap().len() as u64))
         }
     }
 

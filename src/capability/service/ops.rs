@@ -1,7 +1,7 @@
 use crate::{
     gate::{Operation, Reconciled, class},
     resource::{
-        CallCtx, Failure, Right, Service,
+        CallCtx, Failure, FailureKind, Right, Service,
         service::{Before, Mutator, Observer, Status},
     },
 };
@@ -79,10 +79,13 @@ impl Stop {
         loop {
             if matches!(service.status().await?, Status::Stopped | Status::Failed) {
                 // What has lost its supervisor nobody ends.
-                return Ok(service.processes().await?.is_empty());
+                return Ok(match told(service.processes().await)? {
+                    Told::Is(left) => left.is_empty(),
+                    Told::Unclear(_) => true,
+                });
             }
             // What was told to end may be about to; what was not goes on.
-            if call.remaining().is_zero() || service.start_id().await?.is_some() {
+            if call.remaining().is_zero() || !matches!(told(service.start_id().await)?, Told::Is(None)) {
                 return Ok(false);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -115,7 +118,17 @@ impl Operation for Restart {
         let Some(before) = before(evidence)? else { return Ok(Reconciled::NotDone) };
         loop {
             let status = settled(service, call).await?;
-            return Ok(match (status, service.start_id().await?) {
+            let start = match told(service.start_id().await)? {
+                Told::Is(start) => start,
+                Told::Unclear(why) if status == Status::Running => {
+                    return Ok(Reconciled::Unknown(format!(
+                        "{}; `{}` runs, and {why}: look whether it was started since",
+                        before.what, self.service
+                    )));
+                }
+                Told::Unclear(_) => None,
+            };
+            return Ok(match (status, start) {
                 (Status::Starting, _) => Reconciled::Unknown(format!(
                     "{}; `{}` is still starting: look whether it comes up",
                     before.what, self.service
@@ -157,7 +170,16 @@ impl Operation for Reload {
     ) -> Result<Reconciled<()>, Failure> {
         let Some(before) = before(evidence)? else { return Ok(Reconciled::NotDone) };
         settled(service, call).await?;
-        Ok(match service.start_id().await? {
+        let start = match told(service.start_id().await)? {
+            Told::Is(start) => start,
+            Told::Unclear(why) => {
+                return Ok(Reconciled::Unknown(format!(
+                    "{}; {why}: look in the log of `{}` whether it has read its configuration since",
+                    before.what, self.service
+                )));
+            }
+        };
+        Ok(match start {
             Some(now) if before.start.as_ref() == Some(&now) => Reconciled::Unknown(format!(
                 "{}; nobody can see whether it was: look in the log of `{}` whether it has read its configuration since",
                 before.what, self.service
@@ -166,6 +188,21 @@ impl Operation for Reload {
             Some(_) => Reconciled::Done(()),
             None => Reconciled::NotDone,
         })
+    }
+}
+
+/// What a service could be asked, and may not know.
+enum Told<T> {
+    Is(T),
+    /// Why not.
+    Unclear(String),
+}
+
+fn told<T>(answer: Result<T, Failure>) -> Result<Told<T>, Failure> {
+    match answer {
+        Ok(is) => Ok(Told::Is(is)),
+        Err(failure) if failure.kind == FailureKind::Inconclusive => Ok(Told::Unclear(failure.message)),
+        Err(failure) => Err(failure),
     }
 }
 

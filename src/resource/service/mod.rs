@@ -4,7 +4,12 @@ pub mod drivers;
 use super::{CallCtx, Failure, Kind, ResourceId};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// `[service.NAME]` of the site.
 #[derive(Clone, Debug)]
@@ -18,6 +23,25 @@ pub struct Section {
 pub enum Driver {
     /// A process that Backout supervises.
     Process(Process),
+}
+
+/// What Backout itself runs for a service, for whoever judges it before.
+pub struct Runs<'s> {
+    pub lines: Vec<&'s [String]>,
+    pub dir: &'s Path,
+    pub env: &'s BTreeMap<String, String>,
+    pub user: Option<&'s str>,
+}
+
+impl Driver {
+    /// `None`: somebody else runs it.
+    pub fn runs(&self) -> Option<Runs<'_>> {
+        match self {
+            Self::Process(Process { run, dir, env, user, .. }) => {
+                Some(Runs { lines: vec![run], dir, env, user: user.as_deref() })
+            }
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -78,10 +102,19 @@ impl Status {
 }
 
 /// A place in a log that survives its rotation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// bytes that had ever been written to the log
+    /// bytes that had ever been written to the log, or to the file that it is in
     pub position: u64,
+    /// What else the driver needs to find the place again: which file that was, a cursor, a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+impl Mark {
+    pub fn at(position: u64) -> Self {
+        Self { position, place: None }
+    }
 }
 
 /// What a restart or a reload writes down before: without it, nobody knows afterwards by which start the service ran.
@@ -103,11 +136,12 @@ pub type Mutator = dyn Mutate;
 pub trait Observe: Send + Sync {
     async fn status(&self) -> Result<Status, Failure>;
     /// A word for the start by which it runs, another one after each start. `None`: it does not run, or was told to end.
+    /// `inconclusive` when it runs and nobody can tell by which start.
     async fn start_id(&self) -> Result<Option<String>, Failure>;
     /// Lines since the mark that contain any of `texts`, at most `MAX_LINES` and `MAX_LINE_BYTES`,
     /// oldest first. `inconclusive` when not all of them can be told any more.
     async fn search(&self, since: &Mark, texts: &[String]) -> Result<Vec<String>, Failure>;
-    /// The process ids that belong to it now; for its own CPU and memory.
+    /// The process ids that belong to it now; for its own CPU and memory. `inconclusive` when nobody can tell.
     async fn processes(&self) -> Result<Vec<i32>, Failure>;
 }
 

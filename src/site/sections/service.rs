@@ -1,5 +1,5 @@
 //! `[service.NAME]`
-use super::{Reading, only_driver};
+use super::Reading;
 use crate::{
     diagnostic::reader::{Item, Table},
     resource::service,
@@ -8,8 +8,22 @@ use std::time::Duration;
 
 impl Reading<'_> {
     pub(super) fn service(&self, table: Table<'_>) -> Option<service::Section> {
-        let driver = only_driver(&table, "process")?;
-        let command = self.command(&table);
+        let drivers = [("process", "process")];
+        // Where it is not said, the rest can be read all the same; where it is none, the keys mean nothing.
+        let driver = match table.required("driver", "\"process\"") {
+            Some(item) => Some(item.word(&drivers)?),
+            None => None,
+        };
+        let read = self.process(&table).map(service::Driver::Process);
+        let uses = self.uses(&table);
+        table.finish();
+        driver?;
+        Some(service::Section { driver: read?, uses })
+    }
+
+    /// A process that Backout supervises.
+    fn process(&self, table: &Table<'_>) -> Option<service::Process> {
+        let command = self.command(table);
         let reload = table.get("reload").and_then(|item| signal(&item));
         let settle = table.duration("settle").unwrap_or(Duration::from_secs(1));
         let stop_within = table.duration("stop-within").unwrap_or(Duration::from_secs(10));
@@ -21,11 +35,8 @@ impl Reading<'_> {
         if let Some(log) = log {
             log.finish();
         }
-        let uses = self.uses(&table);
-        table.finish();
-        driver?;
         let command = command?;
-        let process = service::Process {
+        Some(service::Process {
             run: command.run,
             dir: command.dir,
             env: command.env,
@@ -35,8 +46,7 @@ impl Reading<'_> {
             reload,
             log_bytes: log_bytes.unwrap_or(10 << 20),
             log_keep: log_keep.and_then(|n| u32::try_from(n).ok()).unwrap_or(5),
-        };
-        Some(service::Section { driver: service::Driver::Process(process), uses })
+        })
     }
 }
 

@@ -137,7 +137,7 @@ settings = {{ call = "{call}", text = "{text}" }}
     }
     fn says(&self, text: &str) -> usize {
         let texts = [text.to_owned()];
-        self.with_service(async |web| web.observer.search(&Mark { position: 0 }, &texts).await.unwrap().len())
+        self.with_service(async |web| web.observer.search(&Mark::at(0), &texts).await.unwrap().len())
     }
 
     /// The operation that was begun and did not end: its name, and how much evidence it has left.

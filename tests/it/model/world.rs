@@ -215,7 +215,7 @@ impl service::Mutate for Service {
         Err(Failure::invalid("there is no way"))
     }
     async fn mark(&self, _: &CallCtx) -> Result<Mark, Failure> {
-        Ok(Mark { position: 0 })
+        Ok(Mark::at(0))
     }
 }
 

@@ -1,4 +1,5 @@
 //! What a service can be on this machine.
+mod lines;
 pub mod process;
 pub mod simulated;
 

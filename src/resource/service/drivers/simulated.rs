@@ -80,6 +80,6 @@ impl Mutate for Simulated {
         Ok(())
     }
     async fn mark(&self, _: &CallCtx) -> Result<Mark, Failure> {
-        Ok(Mark { position: 0 })
+        Ok(Mark::at(0))
     }
 }

@@ -1,14 +1,12 @@
 //! A log that never moves: each file is named by its place in everything that was ever written, so a position means the same
 //! before and after a rotation, and a hole shows.
+use super::super::lines::{Unreadable, each};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
 };
-
-/// Lines are looked at in pieces of this size.
-const MAX_PIECE: u64 = 64 << 10;
 
 fn file_at(dir: &Path, position: u64) -> PathBuf {
     dir.join(format!("{position:020}"))
@@ -157,19 +155,10 @@ pub fn end(dir: &Path) -> io::Result<u64> {
     }
 }
 
-/// Why lines since a position cannot be told.
-#[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
-    #[error("{0}")]
-    Missing(&'static str),
-    #[error("the log cannot be read: {0}")]
-    Io(#[from] io::Error),
-}
-
 const ROTATED: Unreadable = Unreadable::Missing("the log since then was rotated away in part");
 
 /// Gives every line since a position to `see`, without its end, until that has seen enough. A part of a line counts as one.
-pub fn lines(dir: &Path, since: u64, mut see: impl FnMut(&[u8]) -> bool) -> Result<(), Unreadable> {
+pub fn lines(dir: &Path, since: u64, see: impl FnMut(&[u8]) -> bool) -> Result<(), Unreadable> {
     let mut files = files(dir)?;
     let from = files.iter().rposition(|(begin, _)| *begin <= since);
     match from {
@@ -199,20 +188,7 @@ pub fn lines(dir: &Path, since: u64, mut see: impl FnMut(&[u8]) -> bool) -> Resu
         rest = Box::new(rest.chain(file.take(length - skip)));
         expected = Some(begin + length);
     }
-    let mut rest = BufReader::new(rest);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if (&mut rest).take(MAX_PIECE).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        if line.ends_with(b"\n") {
-            line.pop();
-        }
-        if !see(&line) {
-            return Ok(());
-        }
-    }
+    Ok(each(rest, see)?)
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ mod log;
 mod record;
 pub mod supervisor;
 
-use super::super::{Before, MAX_LINE_BYTES, MAX_LINES, Mark, Mutate, Observe, Process, Status};
+use super::{
+    super::{Before, Mark, Mutate, Observe, Process, Status},
+    lines::Search,
+};
 use crate::resource::{
     CallCtx, Failure,
     process::{
@@ -38,8 +41,6 @@ const SUPERVISES: &str = "BACKOUT_SUPERVISES";
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// For a supervisor to do what it has been told, beyond the time that the program has.
 const MARGIN: Duration = Duration::from_secs(5);
-/// A returned line is no longer than this.
-const MAX_LINE: usize = 4 << 10;
 const LAST_WORDS: usize = 8;
 
 pub struct Supervised {
@@ -330,23 +331,9 @@ impl Observe for Supervised {
     async fn search(&self, since: &Mark, texts: &[String]) -> Result<Vec<String>, Failure> {
         let (dir, redaction, since, texts) = (self.home.log(), self.redaction.clone(), since.position, texts.to_vec());
         blocking(move || {
-            let (mut found, mut room) = (Vec::new(), MAX_LINE_BYTES);
-            let result = log::lines(&dir, since, |line| {
-                // Compared as it is shown, so that nobody learns a secret by asking for it piece by piece.
-                let line = redaction.line(line);
-                if texts.iter().any(|text| line.contains(text.as_str())) {
-                    let line = bounded(&line, MAX_LINE);
-                    let Some(left) = room.checked_sub(line.len()) else { return false };
-                    room = left;
-                    found.push(line);
-                }
-                found.len() < MAX_LINES
-            });
-            match result {
-                Ok(()) => Ok(found),
-                Err(log::Unreadable::Missing(what)) => Err(Failure::inconclusive(what)),
-                Err(error) => Err(Failure::failed(error.to_string())),
-            }
+            let mut search = Search::new(&texts, &redaction);
+            log::lines(&dir, since, |line| search.see(line))?;
+            Ok(search.found())
         })
         .await?
     }
@@ -479,7 +466,7 @@ impl Mutate for Supervised {
     async fn mark(&self, _: &CallCtx) -> Result<Mark, Failure> {
         let dir = self.home.log();
         let position = blocking(move || log::end(&dir)).await?;
-        Ok(Mark { position: position.map_err(|e| Failure::failed(format!("the log cannot be read: {e}")))? })
+        position.map(Mark::at).map_err(|e| Failure::failed(format!("the log cannot be read: {e}")))
     }
 }
 
