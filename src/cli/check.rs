@@ -1,7 +1,7 @@
 use super::{
     Exit, Global,
     columns::{columns, count},
-    dry, schema, ui,
+    dry, queries, schema, ui,
 };
 use crate::{
     diagnostic::{Mistake, Mistakes},
@@ -87,6 +87,9 @@ impl Checked {
         };
         if let (Ok(site), Some(Ok(package))) = (&site, &package) {
             look_at_schemas(&mut findings, site, package);
+        }
+        if let Ok(site) = &site {
+            ask_for_queries(&mut findings, site, package.as_ref().and_then(|package| package.as_ref().ok()));
         }
         let mistakes = &mut findings.mistakes;
         match &site {
@@ -183,6 +186,22 @@ fn look_at_schemas(findings: &mut Findings, site: &Site, package: &Package) {
         if let Ok(text) = looked.told() {
             findings.notes.push(Note { text, location: Some(looked.location().clone()) });
         }
+    }
+}
+
+/// With a package those that it is lent, else all that there are.
+fn ask_for_queries(findings: &mut Findings, site: &Site, package: Option<&Package>) {
+    let resources = match package {
+        Some(package) => site.lend(package),
+        None => site.everything(),
+    };
+    let Ok(resources) = resources else { return };
+    match dry::wait(queries::lent(site, &resources)) {
+        Ok(asked) => {
+            findings.mistakes.0.extend(asked.mistakes);
+            findings.notes.extend(asked.unknown.into_iter().map(|(text, location)| Note { text, location }));
+        }
+        Err(error) => findings.mistakes.0.push(Mistake::new(error.to_string())),
     }
 }
 

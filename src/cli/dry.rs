@@ -1,6 +1,7 @@
 //! What `plan` and `explore` have in common: from a package, and a site if there is one, to a stage that touches nothing.
-use super::{Global, Refused, begin};
+use super::{Global, Refused, begin, queries};
 use crate::{
+    diagnostic::Mistakes,
     dry::{Given, Stage},
     journal::Header,
     package::Package,
@@ -62,6 +63,10 @@ impl Dry {
             schemas: BTreeMap::new(),
         };
         let real = site.as_ref().map(|site| site.lend(&package)).transpose()?;
+        if let (Some(site), Some(real)) = (&site, &real) {
+            // What nobody can say now is said by the plan itself.
+            Mistakes(wait(queries::lent(site, real))?.mistakes).none_or()?;
+        }
         let sections = site.as_ref().zip(real.as_ref()).map(|(site, real)| site.sections_of(&package, real));
         let header = Header {
             sections: sections.unwrap_or_default(),

@@ -26,6 +26,7 @@ mod pipeline;
 mod plan;
 mod prepare;
 pub mod progress;
+mod queries;
 mod rehearse;
 mod rehearsed;
 mod replay;

@@ -12,7 +12,7 @@ pub const INTERFACES: &[(&str, &[&str])] = &[
     ("life-cycle", &["assess", "plan", "run"]),
     ("log", &["debug", "info", "warn"]),
     ("logs", &["check", "mark", "search"]),
-    ("metrics", &["baseline", "check", "host", "query", "watch"]),
+    ("metrics", &["alerts", "baseline", "check", "host", "query", "watch"]),
     ("payload", &["read"]),
     ("probe", &["check", "check-load", "get", "tcp", "until"]),
     ("report", &["check", "note"]),

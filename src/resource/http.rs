@@ -1,8 +1,48 @@
 //! Requests to the product, for the drivers that make them: no redirects, no proxies from the environment, bodies of
 //! bounded size, and failures that name neither an address nor a header.
-use super::Failure;
-use reqwest::{Client, Response, Url, header::HeaderMap, redirect::Policy};
-use std::{error::Error, io, sync::Once, time::Duration};
+use super::{Failure, secrets::Secrets};
+use reqwest::{
+    Client, Response, Url,
+    header::{HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
+};
+use std::{collections::BTreeMap, error::Error, fmt, io, sync::Once, time::Duration};
+
+/// What a site has sent with each request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    pub value: String,
+    /// It came from a file or a variable of its own. Others are secret by their name.
+    pub secret: bool,
+}
+
+/// It may be a secret.
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// The headers of a site as they are sent, and what of them must come back to nobody.
+pub fn headers(named: &BTreeMap<String, Header>) -> Result<(HeaderMap, Secrets), Failure> {
+    let (mut headers, mut secrets) = (HeaderMap::new(), Secrets::default());
+    for (name, header) in named {
+        let wrong = || Failure::invalid(format!("the header `{name}` cannot be sent"));
+        let key = HeaderName::try_from(name).map_err(|_| wrong())?;
+        let mut content = HeaderValue::try_from(&header.value).map_err(|_| wrong())?;
+        if header.secret || is_secret(key.as_str()) {
+            content.set_sensitive(true);
+            secrets.add(&header.value);
+        }
+        headers.insert(key, content);
+    }
+    Ok((headers, secrets))
+}
+
+/// By its name, where the site has the value in plain sight: `application/json` may well be part of an answer.
+fn is_secret(name: &str) -> bool {
+    ["auth", "cookie", "token", "key", "secret", "pass", "session", "signature"].iter().any(|part| name.contains(part))
+}
 
 /// An address of the site: `http` or `https`, with a host, without credentials. It may hold some by mistake, so that the
 /// failure does not repeat it.

@@ -334,6 +334,12 @@ driver = "host"                          # cpu, memory, disk-free, network-recei
 # url = "http://localhost:8080/metrics"
 # queries.error-rate = "ratio:json:errors / json:requests"
 
+# [metrics.prometheus]
+# driver = "prometheus"                  # what a Prometheus has gathered, and its alerts
+# url = "http://localhost:9090"
+# queries.p95 = { promql = 'histogram_quantile(0.95, sum by (le) (rate(NAME_seconds_bucket[1m])))', unit = "s" }
+# alerts = { job = "NAME" }
+
 # ── tools: commands that a package may run, as you write them ──────────────────
 # [tool.NAME]
 # run = ["srv/NAME/current/bin/NAME", "migrate"]

@@ -213,6 +213,21 @@ impl Reading<'_> {
         None
     }
 
+    /// `headers = { NAME = "…" }`, sent with each request.
+    fn headers(&self, table: &Table<'_>) -> BTreeMap<String, resource::Header> {
+        let headers = secret::values(table, "headers", self.dir).into_iter();
+        let header = |value: secret::Value| resource::Header { value: value.text, secret: value.secret };
+        let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name, header(value))).collect();
+        for name in headers.keys() {
+            let fine = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+            if name.is_empty() || !name.chars().all(fine) {
+                let mistake = Mistake::new(format!("`{}` cannot be the name of a header", shown(name)));
+                table.mistake(mistake.at(&table.location()));
+            }
+        }
+        headers
+    }
+
     fn command(&self, table: &Table<'_>) -> Option<Command> {
         let run = table.required("run", "[\"program\", \"argument\"]");
         let env = secret::values(table, "env", self.dir);

@@ -4,6 +4,7 @@ use crate::{
     support::{
         bench::{PATIENCE, kill, wait_for},
         guests,
+        prometheus::servers,
         shop::{Shop, edit},
     },
 };
@@ -331,16 +332,21 @@ fn every_call_of_the_world_does_what_it_says() {
     guests::every_call().copy_to(&folder);
     fs::write(folder.join("greeting.txt"), "hello\n").unwrap();
     let site = fs::read_to_string(shop.site()).unwrap();
+    let url = servers().url();
+    let prometheus = format!(
+        "[metrics.prom]\ndriver = \"prometheus\"\nurl = \"{url}\"\nqueries.up = 'sum(up)'\nalerts = {{ job = \"app\" }}\n"
+    );
     let grants = r#"
 [allow."test/every-call"]
 database.orders = { is = "shop", may = ["read", "write", "backup", "restore", "fence"] }
 tree.config = { may = ["read", "write", "backup"] }
 service.shop = { may = ["control", "logs"] }
 metrics.host = { may = ["read"] }
+metrics.prom = { may = ["read"] }
 probe.shop = { may = ["get", "load"] }
 tool.migrate = { may = ["run"] }
 "#;
-    fs::write(shop.site(), site + grants).unwrap();
+    fs::write(shop.site(), site + &prometheus + grants).unwrap();
     shop.expect(0, &["upgrade", "--yes", "--approve", "owner=Ada", folder.to_str().unwrap()]);
     let report = fs::read_to_string(shop.folder.path("state/runs/1/report.md")).unwrap();
     for fact in ["the door is shut", "nobody was there", "Ada", "a warning", "it is only a test"] {

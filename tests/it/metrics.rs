@@ -1,4 +1,6 @@
 //! Metrics: what the drivers measure, and what scripts are told about it.
+mod prometheus;
+
 use crate::support::{
     self,
     product::{Pages, Product},
@@ -35,7 +37,7 @@ fn call() -> CallCtx {
 
 async fn read(metrics: &Access<Metrics>, names: &[&str]) -> Result<BTreeMap<String, Option<f64>>, Failure> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    metrics.observer.read(&names, &call()).await
+    Ok(metrics.observer.read(&names, &call()).await?.values)
 }
 
 async fn one(metrics: &Access<Metrics>, name: &str) -> Option<f64> {

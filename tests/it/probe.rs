@@ -14,8 +14,8 @@ use backout::{
     capability::probe::wit::Host as _,
     gate::{Error, Stop},
     resource::{
-        Access, Area, Probe, Ruling, Verdict,
-        probe::{Header, Load, MAX_BODY, Section, drivers},
+        Access, Area, Header, Probe, Ruling, Verdict,
+        probe::{Load, MAX_BODY, Section, drivers},
     },
 };
 use std::{
@@ -216,7 +216,7 @@ async fn the_sites_headers_are_sent_and_never_told() {
     let mut wrong = section("http://h/".to_owned());
     wrong.headers.insert("x-key".to_owned(), Header { value: format!("{SECRET}\n"), secret: false });
     let refused = drivers::open(&wrong).err().unwrap().message;
-    assert_eq!(refused, "the header `x-key` of the probe cannot be sent");
+    assert_eq!(refused, "the header `x-key` cannot be sent");
 }
 
 /// Wherever the end of what is kept falls into what must not be told.

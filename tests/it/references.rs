@@ -63,6 +63,15 @@ fn every_key_of_a_site_is_explained() {
         ("[tool.x]\n", "`[tool.NAME]`"),
         ("[metrics.x]\ndriver = \"host\"\n", "`[metrics.NAME]`"),
         ("[metrics.x]\ndriver = \"page\"\nurl = \"http://x\"\n", "`[metrics.NAME]`"),
+        ("[metrics.x]\ndriver = \"prometheus\"\nurl = \"http://x\"\n", "`[metrics.NAME]`"),
+        (
+            "[metrics.x]\ndriver = \"prometheus\"\nurl = \"http://x\"\n[metrics.x.queries.y]\npromql = \"up\"\n",
+            "`[metrics.NAME]`",
+        ),
+        (
+            "[metrics.x]\ndriver = \"prometheus\"\nurl = \"http://x\"\n[metrics.x.alertmanager]\nurl = \"http://x\"\n",
+            "`[metrics.NAME]`",
+        ),
         ("[probe.x]\n", "`[probe.NAME]`"),
         ("[probe.x]\n[probe.x.load]\n", "`[probe.NAME]`"),
         ("[allow.\"a/b\"]\n", "`[allow.\"VENDOR/NAME\"]`"),

@@ -1,9 +1,12 @@
 //! Samples of metrics, as a condition looks at them.
 use crate::{
     condition::{Condition, Dimension, Lookup, Outcome, Seen, Subject, Words, show},
-    resource::{CallCtx, Failure, FailureKind, metrics::Observer},
+    resource::{
+        CallCtx, Failure, FailureKind,
+        metrics::{Numbers, Observer},
+    },
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub type Sample = BTreeMap<String, Option<f64>>;
 
@@ -31,11 +34,16 @@ pub fn not_listed(name: &str, allowed: &[String]) -> Failure {
 
 /// The numbers of now. That nobody answers is no data, and the reason is told with it; a mistake of the script or the site
 /// is a failure.
-pub async fn sample(names: &[String], metrics: &Observer, call: &CallCtx) -> Result<(Sample, Option<String>), Failure> {
+pub async fn sample(
+    names: &[String],
+    metrics: &Observer,
+    call: &CallCtx,
+) -> Result<(Numbers, Option<String>), Failure> {
     match metrics.read(names, call).await {
-        Ok(sample) => Ok((sample, None)),
+        Ok(numbers) => Ok((numbers, None)),
         Err(Failure { kind: FailureKind::Unavailable | FailureKind::TimedOut, message, .. }) => {
-            Ok((names.iter().map(|name| (name.clone(), None)).collect(), Some(message)))
+            let nothing: Sample = names.iter().map(|name| (name.clone(), None)).collect();
+            Ok((nothing.into(), Some(message)))
         }
         Err(failure) => Err(failure),
     }
@@ -78,6 +86,17 @@ pub fn line(sample: &Sample, condition: Option<&Condition>, metrics: &Observer) 
         format!("{name} {shown}")
     };
     sample.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// What was seen, with what the source says against it.
+pub fn warned(said: String, warnings: &BTreeSet<String>) -> String {
+    match warnings.is_empty() {
+        true => said,
+        false => {
+            let shown: Vec<&str> = warnings.iter().take(3).map(String::as_str).collect();
+            format!("{said} (warning: {})", shown.join("; "))
+        }
+    }
 }
 
 pub fn median(mut values: Vec<f64>) -> Option<f64> {

@@ -4,7 +4,11 @@ use crate::{
     capability::{AsCall, Call, bounded},
     condition::{self, Dimension},
     gate::Error,
-    resource::{Lend, Metrics, metrics::HostMetrics, run::RUN},
+    resource::{
+        Lend, Metrics,
+        metrics::{Alert, AlertState, HostMetrics},
+        run::RUN,
+    },
 };
 use std::collections::BTreeMap;
 use wasmtime::component::Linker;
@@ -44,6 +48,9 @@ impl wit::Host for Call<'_> {
         let (allowed, baselines) = (self.queries(&metrics), self.baselines(&metrics));
         Ok(self.perform(ops::Watch { metrics, that, time, allowed, baselines }).await?.answer()?)
     }
+    async fn alerts(&mut self, metrics: String) -> Result<Vec<wit::Alert>, Error> {
+        Ok(self.perform(ops::Alerts { metrics }).await?.into_iter().map(Into::into).collect())
+    }
     async fn host(&mut self, metrics: String) -> Result<wit::HostMetrics, Error> {
         Ok(self.perform(ops::Host { metrics }).await?.into())
     }
@@ -78,6 +85,17 @@ impl Call<'_> {
 
 pub fn link<T: AsCall>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     wit::add_to_linker::<_, Call<'static>>(linker, T::call)
+}
+
+impl From<Alert> for wit::Alert {
+    fn from(Alert { name, severity, state, since, labels }: Alert) -> Self {
+        let state = match state {
+            AlertState::Pending => wit::AlertState::Pending,
+            AlertState::Firing => wit::AlertState::Firing,
+        };
+        let labels = labels.into_iter().map(|(name, value)| wit::AlertLabel { name, value }).collect();
+        Self { name, severity, state, since, labels }
+    }
 }
 
 impl From<HostMetrics> for wit::HostMetrics {

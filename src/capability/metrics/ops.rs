@@ -1,5 +1,5 @@
 use super::{
-    facts::{self, Facts, line, median, not_listed, sample},
+    facts::{self, Facts, line, median, not_listed, sample, warned},
     watching::{ROW, Ruled, Watching},
 };
 use crate::{
@@ -7,13 +7,13 @@ use crate::{
     condition::{Condition, Dimension},
     gate::{Operation, class},
     resource::{
-        self, Area, CallCtx, Failure, Metrics, Reading, Right, Ruling, Verdict,
-        metrics::{HostMetrics, Observer},
+        self, Area, CallCtx, Failure, FailureKind, Metrics, Reading, Right, Ruling, Verdict,
+        metrics::{Alert, HostMetrics, Observer},
     },
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -47,8 +47,8 @@ impl Operation for Query {
         if !self.allowed.contains(&self.name) {
             return Err(not_listed(&self.name, &self.allowed));
         }
-        let sample = metrics.read(std::slice::from_ref(&self.name), call).await?;
-        let value = sample.get(&self.name).copied().flatten().filter(|v| v.is_finite());
+        let numbers = metrics.read(std::slice::from_ref(&self.name), call).await?;
+        let value = numbers.values.get(&self.name).copied().flatten().filter(|v| v.is_finite());
         value.ok_or_else(|| Failure::inconclusive(format!("`{}` has no data now", self.name)))
     }
 }
@@ -83,27 +83,54 @@ impl Operation for Baseline {
         if self.window > MAX_WINDOW {
             return Err(Failure::invalid(format!("`window` is at most {MAX_WINDOW} seconds")));
         }
-        let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        let (mut taken, mut silence) = (0, None);
-        let mut clock = Clock::new(call, self.window);
-        while taken < FEWEST || !clock.is_over() {
-            clock.tick(call).await?;
-            let (sample, why) = sample(&names, metrics, call).await?;
-            taken += 1;
-            silence = why.or(silence);
-            for name in &names {
-                values.entry(name).or_default().extend(sample.get(name).copied().flatten());
-            }
-            clock.progress(call, &line(&sample, None, metrics));
-        }
-        let enough = values.into_iter().filter(|(_, values)| values.len() >= FEWEST);
+        let samples = self.samples(&names, metrics, call).await?;
+        let enough = samples.values.into_iter().filter(|(_, values)| values.len() >= FEWEST);
         let medians: BTreeMap<String, f64> =
-            enough.filter_map(|(name, values)| Some((name.to_owned(), median(values)?))).collect();
+            enough.filter_map(|(name, values)| Some((name, median(values)?))).collect();
         if medians.is_empty() {
-            let why = silence.map(|why| format!(": {why}")).unwrap_or_default();
+            let why = samples.silence.map(|why| format!(": {why}")).unwrap_or_default();
+            let taken = samples.taken;
             return Err(Failure::inconclusive(format!("no metric had data in {FEWEST} of {taken} samples{why}")));
         }
         Ok(medians)
+    }
+}
+
+/// What a baseline rests on.
+struct Samples {
+    values: BTreeMap<String, Vec<f64>>,
+    taken: u64,
+    /// why there was no data
+    silence: Option<String>,
+}
+
+impl Baseline {
+    /// Of the window before now where there is a history, else of the one that begins now.
+    async fn samples(&self, names: &[String], metrics: &Observer, call: &CallCtx) -> Result<Samples, Failure> {
+        // Both ends of a window have a sample.
+        let window = Duration::from_secs(self.window.max(FEWEST as u32 - 1).into());
+        match metrics.past(names, window, call).await {
+            Ok(Some(past)) => return Ok(Samples { values: past.values, taken: past.points, silence: None }),
+            Ok(None) => {}
+            Err(Failure { kind: FailureKind::Unavailable | FailureKind::TimedOut, message, .. }) => {
+                return Ok(Samples { values: BTreeMap::new(), taken: u64::from(self.window) + 1, silence: Some(message) });
+            }
+            Err(failure) => return Err(failure),
+        }
+        let mut samples = Samples { values: BTreeMap::new(), taken: 0, silence: None };
+        let mut clock = Clock::new(call, self.window);
+        while samples.taken < FEWEST as u64 || !clock.is_over() {
+            clock.tick(call).await?;
+            let (numbers, why) = sample(names, metrics, call).await?;
+            samples.taken += 1;
+            samples.silence = why.or(samples.silence);
+            for name in names {
+                let values = samples.values.entry(name.clone()).or_default();
+                values.extend(numbers.values.get(name).copied().flatten());
+            }
+            clock.progress(call, &line(&numbers.values, None, metrics));
+        }
+        Ok(samples)
     }
 }
 
@@ -137,13 +164,13 @@ impl Operation for Check {
     async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
         let condition = facts::read(&self.that, &self.allowed, metrics)?;
         let names: Vec<String> = condition.names().into_iter().map(ToOwned::to_owned).collect();
-        let (sample, silence) = sample(&names, metrics, call).await?;
-        let evaluation = condition.evaluate(&Facts { sample: &sample, baselines: &self.baselines, metrics });
+        let (numbers, silence) = sample(&names, metrics, call).await?;
+        let evaluation = condition.evaluate(&Facts { sample: &numbers.values, baselines: &self.baselines, metrics });
         Ok(Verdict {
             area: Area::Performance,
             title: format!("{}: {condition}", self.metrics),
             result: evaluation.outcome().into(),
-            detail: silence.unwrap_or_else(|| evaluation.explain()),
+            detail: warned(silence.unwrap_or_else(|| evaluation.explain()), &numbers.warnings),
             readings: Reading::of(&evaluation),
         })
     }
@@ -210,7 +237,7 @@ impl Operation for Watch {
         let names: Vec<String> = condition.names().into_iter().map(ToOwned::to_owned).collect();
         let mut values: BTreeMap<String, Vec<f64>> = names.iter().map(|name| (name.clone(), Vec::new())).collect();
         let evaluate = |sample: &_| condition.evaluate(&Facts { sample, baselines: &self.baselines, metrics });
-        let mut watching = Watching::default();
+        let (mut watching, mut warnings) = (Watching::default(), BTreeSet::new());
         // What an earlier process has seen counts; the time in between, which nobody has watched, does not.
         let earlier: Vec<Seen> = call.earlier.iter().flat_map(|e| &e.evidence).filter_map(Seen::read).collect();
         for seen in &earlier {
@@ -228,18 +255,19 @@ impl Operation for Watch {
             }
             clock.tick(call).await?;
             let began = Instant::now();
-            let (sample, silence) = sample(&names, metrics, call).await?;
+            let (numbers, silence) = sample(&names, metrics, call).await?;
             for (name, values) in &mut values {
-                values.extend(sample.get(name).copied().flatten());
+                values.extend(numbers.values.get(name).copied().flatten());
             }
-            let seen = Seen { sample, silence, seconds: began.elapsed().as_secs() };
+            warnings.extend(numbers.warnings);
+            let seen = Seen { sample: numbers.values, silence, seconds: began.elapsed().as_secs() };
             call.note(seen.written());
             let Seen { sample, silence, seconds } = seen;
             watching.see(evaluate(&sample), silence, seconds);
             clock.progress(call, &line(&sample, Some(&condition), metrics));
         }
         let counts = watching.counts();
-        Ok(match watching.ruled() {
+        let ruled = match watching.ruled() {
             Ruled::Failed(evaluation, why) => verdict(Ruling::Failed, why, Reading::of(&evaluation)),
             Ruled::Inconclusive(why) => verdict(Ruling::Inconclusive, why, Vec::new()),
             Ruled::Passed => {
@@ -247,7 +275,8 @@ impl Operation for Watch {
                 let said = format!("{}, in the median; {counts}", line(&medians, Some(&condition), metrics));
                 verdict(Ruling::Passed, said, Reading::of(&evaluate(&medians)))
             }
-        })
+        };
+        Ok(Verdict { detail: warned(ruled.detail, &warnings), ..ruled })
     }
 }
 
@@ -266,6 +295,24 @@ impl Operation for Host {
     }
     async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<HostMetrics, Failure> {
         metrics.host(call).await
+    }
+}
+
+#[derive(Serialize)]
+pub struct Alerts {
+    pub metrics: String,
+}
+impl Operation for Alerts {
+    const NAME: &'static str = "metrics.alerts";
+    const RIGHT: Option<Right> = Some(Right::Read);
+    type On = Metrics;
+    type Class = class::Observe;
+    type Output = Vec<Alert>;
+    fn label(&self) -> &str {
+        &self.metrics
+    }
+    async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<Vec<Alert>, Failure> {
+        metrics.alerts(call).await
     }
 }
 

@@ -5,11 +5,15 @@ mod query;
 
 pub use query::{Matcher, Query, Selector};
 
-use super::{CallCtx, Failure, Kind};
-use crate::condition::Dimension;
+use super::{CallCtx, Failure, Header, Kind};
+use crate::condition::{Dimension, Unit};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// `[metrics.NAME]` of the site.
 #[derive(Clone, Debug)]
@@ -25,6 +29,36 @@ pub enum Driver {
     Process { service: String },
     /// A page of the product.
     Page { url: String, timeout: Duration, queries: BTreeMap<String, Query> },
+    /// What Prometheus has gathered.
+    Prometheus(Prometheus),
+}
+
+#[derive(Clone, Debug)]
+pub struct Prometheus {
+    /// The interface is below it, at `api/v1`.
+    pub url: String,
+    pub headers: BTreeMap<String, Header>,
+    /// For one question.
+    pub timeout: Duration,
+    pub queries: BTreeMap<String, PromQl>,
+    /// It knows which alerts are silenced.
+    pub alertmanager: Option<Alertmanager>,
+    /// Labels of the alerts that may be seen. `None`: no alert may.
+    pub alerts: Option<BTreeMap<String, String>>,
+}
+
+/// A query in the language of Prometheus, which only the server reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromQl {
+    pub text: String,
+    /// That of its numbers.
+    pub unit: Option<Unit>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Alertmanager {
+    pub url: String,
+    pub headers: BTreeMap<String, Header>,
 }
 
 impl Driver {
@@ -32,6 +66,7 @@ impl Driver {
     pub fn names(&self) -> Vec<&str> {
         match self {
             Self::Page { queries, .. } => queries.keys().map(String::as_str).collect(),
+            Self::Prometheus(prometheus) => prometheus.queries.keys().map(String::as_str).collect(),
             Self::Host { .. } => drivers::HOST.iter().map(|(name, _)| *name).collect(),
             Self::Process { .. } => drivers::PROCESS.iter().map(|(name, _)| *name).collect(),
         }
@@ -47,6 +82,51 @@ pub struct HostMetrics {
     pub disk_total: u64,
     pub network_received: f64,
     pub network_sent: f64,
+}
+
+/// The numbers of one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Numbers {
+    /// `None`: no data.
+    pub values: BTreeMap<String, Option<f64>>,
+    /// What the source says against its own answer, such as that a part of it is missing.
+    pub warnings: BTreeSet<String>,
+}
+
+impl From<BTreeMap<String, Option<f64>>> for Numbers {
+    fn from(values: BTreeMap<String, Option<f64>>) -> Self {
+        Self { values, warnings: BTreeSet::new() }
+    }
+}
+
+/// The numbers of a window that has passed, one for each second in which there was data.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Past {
+    pub values: BTreeMap<String, Vec<f64>>,
+    /// Seconds that were asked for.
+    pub points: u64,
+    pub warnings: BTreeSet<String>,
+}
+
+/// Something that somebody has to look at, as the people who watch the product have said beforehand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    pub name: String,
+    /// As the rule says it; empty if it does not.
+    pub severity: String,
+    pub state: AlertState,
+    /// milliseconds since 1970-01-01 UTC
+    pub since: u64,
+    /// The others, by name.
+    pub labels: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlertState {
+    /// Not for long enough yet.
+    Pending,
+    Firing,
 }
 
 /// The names that a need lists; only these may be asked for. Empty: the need names none, and none may be.
@@ -68,8 +148,19 @@ pub trait Observe: Send + Sync {
     fn given(&self, _name: &str) -> Option<f64> {
         None
     }
-    /// Several at once, from one look where possible. `None`: no data. A name that does not exist is `invalid`.
-    async fn read(&self, names: &[String], call: &CallCtx) -> Result<BTreeMap<String, Option<f64>>, Failure>;
+    /// Several at once, from one look where possible. A name that does not exist is `invalid`.
+    async fn read(&self, names: &[String], call: &CallCtx) -> Result<Numbers, Failure>;
+    /// What they were during the window before now. `None`: it keeps no history, so that whoever asks has to wait and look.
+    async fn past(&self, _names: &[String], _window: Duration, _call: &CallCtx) -> Result<Option<Past>, Failure> {
+        Ok(None)
+    }
+    /// Of these names those that can give no number, where only the source can tell.
+    async fn wrong(&self, _names: &[String], _call: &CallCtx) -> Vec<(String, Failure)> {
+        Vec::new()
+    }
+    async fn alerts(&self, _call: &CallCtx) -> Result<Vec<Alert>, Failure> {
+        Err(Failure::invalid("these metrics have no alerts; those need a resource with the driver `prometheus`"))
+    }
     async fn host(&self, call: &CallCtx) -> Result<HostMetrics, Failure>;
 }
 

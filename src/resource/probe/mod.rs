@@ -1,7 +1,7 @@
 //! Requests to the product, from where Backout runs.
 pub mod drivers;
 
-use super::{CallCtx, Failure, Kind};
+use super::{CallCtx, Failure, Header, Kind};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -16,13 +16,6 @@ pub struct Section {
     pub timeout: Duration,
     /// No script may ask for more.
     pub load: Option<Load>,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-pub struct Header {
-    pub value: String,
-    /// It came from a file or a variable of its own. Others are secret by their name.
-    pub secret: bool,
 }
 
 /// Headers may be secrets, so only their names are shown.

@@ -7,6 +7,7 @@ pub mod faulty;
 pub mod guests;
 pub mod packages;
 pub mod product;
+pub mod prometheus;
 pub mod run;
 pub mod script;
 pub mod shop;

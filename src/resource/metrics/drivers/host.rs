@@ -7,7 +7,7 @@ use crate::{
     condition::Dimension,
     resource::{
         CallCtx,
-        metrics::{HostMetrics, Observe},
+        metrics::{HostMetrics, Numbers, Observe},
     },
 };
 use async_trait::async_trait;
@@ -106,7 +106,7 @@ impl Observe for Host {
         NAMES.iter().find(|(n, _)| *n == name).map_or(Dimension::Any, |(_, dimension)| *dimension)
     }
 
-    async fn read(&self, names: &[String], _: &CallCtx) -> Result<Values, Failure> {
+    async fn read(&self, names: &[String], _: &CallCtx) -> Result<Numbers, Failure> {
         known(names, &self.names())?;
         let changes = names.iter().any(|name| matches!(name.as_str(), "cpu" | "network-received" | "network-sent"));
         let (now, pair) = if changes {
@@ -123,7 +123,7 @@ impl Observe for Host {
             "network-sent" => Some(pair.as_ref()?.network()?.1),
             _ => None,
         };
-        Ok(names.iter().map(|name| (name.clone(), value(name))).collect())
+        Ok(names.iter().map(|name| (name.clone(), value(name))).collect::<Values>().into())
     }
 
     async fn host(&self, _: &CallCtx) -> Result<HostMetrics, Failure> {

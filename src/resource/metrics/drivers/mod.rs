@@ -1,6 +1,7 @@
 mod host;
 mod page;
 mod process;
+mod prometheus;
 mod series;
 pub mod simulated;
 
@@ -22,6 +23,7 @@ pub fn open(
             let observer = service(name).ok_or_else(|| Failure::invalid(format!("there is no service `{name}`")))?;
             Arc::new(process::Process::new(observer))
         }
+        Driver::Prometheus(section) => Arc::new(prometheus::Server::new(section)?),
         Driver::Page { url, timeout, queries } => Arc::new(page::ProductPage::new(url, *timeout, queries)?),
     };
     Ok(Access { observer, mutator: Arc::new(Unchangeable) })

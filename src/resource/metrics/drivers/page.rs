@@ -8,7 +8,7 @@ use crate::{
     resource::{
         CallCtx, http,
         metrics::{
-            HostMetrics, Observe, Query,
+            HostMetrics, Numbers, Observe, Query,
             exposition::{self, Found},
             query::Page,
         },
@@ -131,7 +131,7 @@ impl Observe for ProductPage {
         self.queries.get(name).map_or(Dimension::Any, Query::dimension)
     }
 
-    async fn read(&self, names: &[String], call: &CallCtx) -> Result<Values, Failure> {
+    async fn read(&self, names: &[String], call: &CallCtx) -> Result<Numbers, Failure> {
         known(names, &self.names())?;
         let asked = || names.iter().filter_map(|name| Some((name, self.queries.get(name)?)));
         let (now, pair) = if asked().any(|(_, query)| query.is_ratio()) {
@@ -142,7 +142,7 @@ impl Observe for ProductPage {
         };
         let finite = |number: &f64| number.is_finite();
         let value = |query| self.value(query, &now, pair.as_ref()).filter(finite);
-        Ok(asked().map(|(name, query)| (name.clone(), value(query))).collect())
+        Ok(asked().map(|(name, query)| (name.clone(), value(query))).collect::<Values>().into())
     }
 
     async fn host(&self, _: &CallCtx) -> Result<HostMetrics, Failure> {

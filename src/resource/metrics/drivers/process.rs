@@ -7,7 +7,7 @@ use crate::{
     condition::Dimension,
     resource::{
         CallCtx,
-        metrics::{HostMetrics, Observe},
+        metrics::{HostMetrics, Numbers, Observe},
         process::Identity,
         service,
     },
@@ -78,7 +78,7 @@ impl Observe for Process {
         NAMES.iter().find(|(n, _)| *n == name).map_or(Dimension::Any, |(_, dimension)| *dimension)
     }
 
-    async fn read(&self, names: &[String], _: &CallCtx) -> Result<Values, Failure> {
+    async fn read(&self, names: &[String], _: &CallCtx) -> Result<Numbers, Failure> {
         known(names, &self.names())?;
         let (now, cpu) = if names.iter().any(|name| name == "cpu") {
             let pair = self.series.pair(|| self.sample()).await?;
@@ -92,7 +92,7 @@ impl Observe for Process {
             "processes" => Some(now.len() as f64),
             _ => None,
         };
-        Ok(names.iter().map(|name| (name.clone(), value(name))).collect())
+        Ok(names.iter().map(|name| (name.clone(), value(name))).collect::<Values>().into())
     }
 
     async fn host(&self, _: &CallCtx) -> Result<HostMetrics, Failure> {

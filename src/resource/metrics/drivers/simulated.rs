@@ -1,11 +1,11 @@
 //! Metrics of the simulated world: what a scenario gives, or those of the real one as long as it is as it was.
-use super::super::{HostMetrics, Observe, Observer, Unchangeable};
+use super::super::{Alert, HostMetrics, Numbers, Observe, Observer, Past, Unchangeable};
 use crate::{
     condition::Dimension,
     resource::{Access, CallCtx, Failure, Metrics, ResourceId, world::World},
 };
 use async_trait::async_trait;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 struct Simulated {
     id: ResourceId,
@@ -37,14 +37,27 @@ impl Observe for Simulated {
     fn given(&self, name: &str) -> Option<f64> {
         self.world.number(&self.id, name)
     }
-    async fn read(&self, names: &[String], call: &CallCtx) -> Result<BTreeMap<String, Option<f64>>, Failure> {
+    async fn read(&self, names: &[String], call: &CallCtx) -> Result<Numbers, Failure> {
         match self.real() {
             Some(real) => real.read(names, call).await,
             // What is said about a number that nobody gave is assumed, whatever stands here.
             None => {
                 let number = |name: &String| (name.clone(), Some(self.given(name).unwrap_or(0.0)));
-                Ok(names.iter().map(number).collect())
+                Ok(names.iter().map(number).collect::<BTreeMap<_, _>>().into())
             }
+        }
+    }
+    async fn past(&self, names: &[String], window: Duration, call: &CallCtx) -> Result<Option<Past>, Failure> {
+        match self.real() {
+            Some(real) => real.past(names, window, call).await,
+            None => Ok(None),
+        }
+    }
+    /// What people would be told of a changed world nobody knows: it is taken to be well.
+    async fn alerts(&self, call: &CallCtx) -> Result<Vec<Alert>, Failure> {
+        match self.real() {
+            Some(real) => real.alerts(call).await,
+            None => Ok(Vec::new()),
         }
     }
     async fn host(&self, call: &CallCtx) -> Result<HostMetrics, Failure> {

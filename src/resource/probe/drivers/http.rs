@@ -1,14 +1,12 @@
 //! GETs over HTTP, each with a connection of its own, so that an answer tells how the product is now.
-use super::{Failure, load, path, secrets::Secrets};
+use super::{Failure, load, path};
 use crate::resource::{
     CallCtx, http,
     probe::{Load, MAX_BODY, Observe, Response, Sample, Section},
+    secrets::Secrets,
 };
 use async_trait::async_trait;
-use reqwest::{
-    Client, Url,
-    header::{HeaderMap, HeaderName, HeaderValue},
-};
+use reqwest::{Client, Url, header::HeaderMap};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -34,25 +32,10 @@ impl Http {
         if base.query().is_some() || base.fragment().is_some() {
             return Err(Failure::invalid("the address of a probe ends with its path; a query belongs in the script"));
         }
-        let (mut headers, mut secrets) = (HeaderMap::new(), Secrets::default());
-        for (name, header) in &section.headers {
-            let wrong = || Failure::invalid(format!("the header `{name}` of the probe cannot be sent"));
-            let key = HeaderName::try_from(name).map_err(|_| wrong())?;
-            let mut content = HeaderValue::try_from(&header.value).map_err(|_| wrong())?;
-            if header.secret || is_secret(key.as_str()) {
-                content.set_sensitive(true);
-                secrets.add(&header.value);
-            }
-            headers.insert(key, content);
-        }
+        let (headers, secrets) = http::headers(&section.headers)?;
         let client = http::client(&base, headers.clone(), 0)?;
         Ok(Self { base, headers, client, timeout: section.timeout, load: section.load, secrets })
     }
-}
-
-/// By its name, where the site has the value in plain sight: `application/json` may well be part of an answer.
-fn is_secret(name: &str) -> bool {
-    ["auth", "cookie", "token", "key", "secret", "pass", "session", "signature"].iter().any(|part| name.contains(part))
 }
 
 #[async_trait]

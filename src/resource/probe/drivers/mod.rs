@@ -1,7 +1,6 @@
 mod http;
 mod load;
 mod path;
-mod secrets;
 pub mod simulated;
 
 use super::{Failure, Probe, Section, Unchangeable};

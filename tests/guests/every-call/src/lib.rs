@@ -141,6 +141,9 @@ fn measure() -> Result {
     metrics::check("host", "memory > 1MiB and memory <= 5 * baseline")?;
     metrics::watch("host", "memory > 1MiB", 2)?;
     assert_eq!(metrics::check("host", "memory < 1B").unwrap_err().kind, Kind::Failed);
+    // Other tests on the same server may have some of their own.
+    assert!(metrics::alerts("prom")?.iter().all(|alert| !alert.name.is_empty() && alert.since > 0));
+    assert_eq!(metrics::alerts("host").unwrap_err().kind, Kind::Invalid, "a machine has no alerts");
     let host = metrics::host("host")?;
     assert!(
         host.memory_used > 0 && host.memory_total > host.memory_used && host.disk_total > host.disk_free,

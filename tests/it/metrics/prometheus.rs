@@ -1,0 +1,376 @@
+//! The driver of Prometheus on a real one.
+use super::{read, verdict};
+use crate::support::{
+    command::backout,
+    packages::Folder,
+    product::Product,
+    prometheus::{Servers, servers},
+    script::{Script, lend, told},
+};
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode},
+    response::IntoResponse,
+    routing::any,
+};
+use backout::{
+    capability::metrics::wit::{AlertState, Host as _},
+    condition::Unit,
+    resource::{
+        Access, Header, Metrics, Ruling,
+        metrics::{Alertmanager, Driver, PromQl, Prometheus, Section, drivers},
+    },
+};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+fn section(url: String, queries: &[(&str, &str, Option<Unit>)]) -> Prometheus {
+    let query =
+        |(name, text, unit): &(&str, &str, _)| ((*name).to_owned(), PromQl { text: (*text).to_owned(), unit: *unit });
+    Prometheus {
+        url,
+        headers: BTreeMap::new(),
+        timeout: Duration::from_secs(5),
+        queries: queries.iter().map(query).collect(),
+        alertmanager: None,
+        alerts: None,
+    }
+}
+
+fn open(section: Prometheus) -> Access<Metrics> {
+    drivers::open(&Section { driver: Driver::Prometheus(section) }, |_| None).unwrap()
+}
+
+fn plain(url: String, queries: &[(&str, &str)]) -> Access<Metrics> {
+    let queries: Vec<_> = queries.iter().map(|(name, text)| (*name, *text, None)).collect();
+    open(section(url, &queries))
+}
+
+fn script_of(metrics: Access<Metrics>, listed: &[&str]) -> Script {
+    let mut script = Script::new();
+    let mut lend = lend("metrics", "prom", metrics);
+    lend.terms.queries = listed.iter().map(|name| (*name).to_owned()).collect();
+    script.resources.metrics.0.insert("shop".to_owned(), lend);
+    script
+}
+
+fn shop() -> String {
+    "shop".to_owned()
+}
+
+/// A blocking wait in a place where tests run beside each other.
+async fn shown(query: &'static str, wanted: f64) {
+    tokio::task::spawn_blocking(move || servers().shown(query, |value| value == Some(wanted))).await.unwrap();
+}
+
+async fn start() -> &'static Servers {
+    tokio::task::spawn_blocking(servers).await.unwrap()
+}
+
+#[tokio::test]
+async fn numbers_are_what_the_server_says() {
+    let servers = start().await;
+    for (series, value) in [("n_size{a=\"x\"}", "512"), ("n_size{a=\"y\"}", "NaN"), ("n_size{a=\"z\"}", "+Inf")] {
+        servers.show(series, value);
+    }
+    shown("n_size{a=\"x\"}", 512.0).await;
+    let metrics = open(section(
+        servers.url(),
+        &[
+            ("scalar", "scalar(n_size{a=\"x\"}) / 2", None),
+            ("millis", "n_size{a=\"x\"}", Some(Unit::Milliseconds)),
+            ("percent", "vector(3)", Some(Unit::Percent)),
+            ("nan", "n_size{a=\"y\"}", None),
+            ("infinite", "n_size{a=\"z\"}", None),
+            ("gone", "no_such_series", None),
+            ("few", "n_size{a=\"x\"} and on() n_size{a=\"x\"} > 1000", None),
+        ],
+    ));
+    let names = metrics.observer.names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let numbers = read(&metrics, &names).await.unwrap();
+    let wanted = [
+        ("few", None),
+        ("gone", None),
+        ("infinite", None),
+        ("millis", Some(0.512)),
+        ("nan", None),
+        ("percent", Some(0.03)),
+        ("scalar", Some(256.0)),
+    ];
+    assert_eq!(numbers, wanted.map(|(name, number)| (name.to_owned(), number)).into());
+    assert_eq!(read(&metrics, &["lost"]).await.unwrap_err().kind.as_str(), "invalid");
+    // What it measures is the site's to say.
+    let script = script_of(metrics, &["millis", "percent", "gone", "nan"]);
+    let (kind, why) = told(script.call().check(shop(), "millis < 1%".to_owned()).await);
+    assert_eq!((kind, why.lines().next().unwrap()), ("invalid", "`millis` is a time, such as `300ms`"));
+    script.call().check(shop(), "millis <= 512ms and percent < 4%".to_owned()).await.unwrap();
+    for name in ["gone", "nan"] {
+        let (kind, why) = told(script.call().query(shop(), name.to_owned()).await);
+        assert_eq!((kind, why), ("inconclusive", format!("`{name}` has no data now")));
+        assert_eq!(told(script.call().check(shop(), format!("{name} < 1")).await).0, "inconclusive");
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_gives_no_number_is_a_mistake_and_says_how_to_write_it() {
+    let servers = start().await;
+    for instance in ["a", "b", "c", "d"] {
+        servers.show(&format!("w_size{{at=\"{instance}\"}}"), "1");
+    }
+    shown("sum(w_size)", 4.0).await;
+    let mut said = String::new();
+    for query in [
+        "sum(rate(x[1m])",
+        "up{job=~\"(\"}",
+        "no_such_function(up)",
+        "sum by (at) (w_size)",
+        "w_size[1m]",
+        "\"text\"",
+        "w_size * on(job) w_size",
+    ] {
+        let failure = read(&plain(servers.url(), &[("n", query)]), &["n"]).await.unwrap_err();
+        said.push_str(&format!("{query}\n  {failure}\n"));
+    }
+    expect_test::expect![[r#"
+        sum(rate(x[1m])
+          `n`: Prometheus: invalid parameter "query": 1:16: parse error: unclosed left parenthesis (invalid)
+        up{job=~"("}
+          `n`: Prometheus: invalid parameter "query": 1:4: parse error: error parsing regexp: missing closing ): `^(?:()$` (invalid)
+        no_such_function(up)
+          `n`: Prometheus: invalid parameter "query": 1:1: parse error: unknown function with name "no_such_function" (invalid)
+        sum by (at) (w_size)
+          `n`: the query gives 4 series where one is wanted, which differ in at; make one of them, as in `sum(…)` or `max(…)` (invalid)
+        w_size[1m]
+          `n`: the query gives many values for each series: make one number of them, as in `rate(…[1m])` (invalid)
+        "text"
+          `n`: the query gives the text `text`, not a number (invalid)
+        w_size * on(job) w_size
+          `n`: Prometheus: the query cannot be answered: found duplicate series for the match group {…} on the right hand-side of the operation: [{…}, {…}];many-to-many matching not allowed: matching labels must be unique on one side (invalid)
+    "#]].assert_eq(&said);
+}
+
+#[tokio::test]
+async fn a_series_that_has_ended_is_no_data_at_once() {
+    let servers = start().await;
+    servers.show("ended_size", "7");
+    shown("ended_size", 7.0).await;
+    let metrics = plain(servers.url(), &[("n", "ended_size")]);
+    assert_eq!(read(&metrics, &["n"]).await.unwrap()["n"], Some(7.0));
+    servers.hide("ended_size");
+    tokio::task::spawn_blocking(|| servers.shown("ended_size", |value| value.is_none())).await.unwrap();
+    assert_eq!(read(&metrics, &["n"]).await.unwrap()["n"], None);
+    let (kind, why) = told(script_of(metrics, &["n"]).call().watch(shop(), "n < 8".to_owned(), 1).await);
+    assert_eq!((kind, why.as_str()), ("inconclusive", "held in 0 of 2 samples, 2 had no data: n: no data"));
+}
+
+#[tokio::test]
+async fn whoever_does_not_answer_as_it_should_is_told_apart() {
+    let envelope = |fields: &str| format!("{{\"status\":{fields}}}");
+    let error = move |status: u16, sort: &str, words: &str| {
+        let body = envelope(&format!("\"error\",\"errorType\":\"{sort}\",\"error\":\"{words}\""));
+        any(move || async move { (StatusCode::from_u16(status).unwrap(), body) })
+    };
+    let guard = |headers: HeaderMap| async move {
+        let right = headers.get("authorization").is_some_and(|value| value == "Bearer hunter2-hunter2");
+        let body = r#"{"status":"error","errorType":"bad_data","error":"said hunter2-hunter2 twice\n"}"#;
+        if right { (StatusCode::BAD_REQUEST, body).into_response() } else { StatusCode::UNAUTHORIZED.into_response() }
+    };
+    let huge = || async { format!("{{\"status\":\"success\",\"data\":\"{}\"}}", "x".repeat(5 << 20)) };
+    let deep = || async { "[".repeat(1 << 20) };
+    let routes = Router::new()
+        .route("/away/api/v1/query", error(503, "unavailable", "not ready"))
+        .route("/late/api/v1/query", error(503, "timeout", "query timed out in expression evaluation"))
+        .route("/broken/api/v1/query", error(500, "internal", "disk"))
+        .route("/proxy/api/v1/query", any(|| async { StatusCode::BAD_GATEWAY }))
+        .route("/page/api/v1/query", any(|| async { "<html>hello" }))
+        .route("/deep/api/v1/query", any(deep))
+        .route("/guard/api/v1/query", any(guard))
+        .route("/huge/api/v1/query", any(huge))
+        .route("/slow/api/v1/query", any(|| async { tokio::time::sleep(Duration::from_secs(60)).await }));
+    let product = Product::serve(routes).await;
+    let mut said = String::new();
+    for path in ["away", "late", "broken", "proxy", "page", "deep", "guard", "huge", "slow", "none"] {
+        let mut section = section(product.url(&format!("/{path}/")), &[("n", "up", None)]);
+        section.timeout = Duration::from_secs(1);
+        let failure = read(&open(section), &["n"]).await.unwrap_err();
+        said.push_str(&format!("{path}: {failure}\n"));
+    }
+    let nobody = format!("http://{}/", Product::nobody().await);
+    said.push_str(&format!("{}\n", read(&plain(nobody, &[("n", "up")]), &["n"]).await.unwrap_err()));
+    let mut section = section(product.url("/guard"), &[("n", "up", None)]);
+    let header = Header { value: "Bearer hunter2-hunter2".to_owned(), secret: true };
+    section.headers.insert("authorization".to_owned(), header);
+    assert!(!format!("{section:?}").contains("hunter2"));
+    said.push_str(&format!("{}\n", read(&open(section), &["n"]).await.unwrap_err()));
+    assert!(!said.contains("127.0.0.1"), "{said}");
+    expect_test::expect![[r#"
+        away: Prometheus: not ready (unavailable)
+        late: Prometheus: query timed out in expression evaluation (timed-out)
+        broken: Prometheus: disk (unavailable)
+        proxy: Prometheus: its status was 502 (unavailable)
+        page: `n`: what answers is not Prometheus, or speaks another language than this Backout (invalid)
+        deep: `n`: what answers is not Prometheus, or speaks another language than this Backout (invalid)
+        guard: `n`: Prometheus: it does not let Backout in (status 401): look at `headers` in the site (invalid)
+        huge: Prometheus: its answer is larger than 4 MiB (unavailable)
+        slow: Prometheus: no answer within 1s (unavailable)
+        none: `n`: Prometheus: it is not at this address (status 404): look at the site (invalid)
+        Prometheus: connection refused (unavailable)
+        `n`: Prometheus: said [withheld] twice  (invalid)
+    "#]]
+    .assert_eq(&said);
+}
+
+#[tokio::test]
+async fn warnings_of_the_server_are_kept() {
+    let answer = r#"{"status":"success","warnings":["remote read: a store is missing\u0007"],
+        "data":{"resultType":"vector","result":[{"metric":{},"value":[1,"5"]}]}}"#;
+    let product = Product::serve(Router::new().route("/api/v1/query", any(move || async move { answer }))).await;
+    let script = script_of(plain(product.url(""), &[("n", "up")]), &["n"]);
+    script.call().check(shop(), "n < 8".to_owned()).await.unwrap();
+    script.call().watch(shop(), "n < 8".to_owned(), 1).await.unwrap();
+    for (_, _, result) in script.observed().await {
+        let detail = verdict(&result).detail;
+        assert!(detail.ends_with(" (warning: remote read: a store is missing )"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_baseline_looks_back_and_does_not_wait() {
+    let servers = start().await;
+    let queries = [("p95", "past_seconds", Some(Unit::Seconds)), ("gone", "no_such_series", None)];
+    let script = script_of(open(section(servers.url(), &queries)), &["p95", "gone"]);
+    let began = Instant::now();
+    script.call().baseline(shop(), 2400).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(30));
+    let recorded = script.memory.lock().unwrap().restore_point.baselines["prom"].clone();
+    assert_eq!(recorded, BTreeMap::from([("p95".to_owned(), 0.1)]));
+    // Whoever asks for what was never there is told the same as ever.
+    let lost = script_of(plain(servers.url(), &[("n", "no_such_series")]), &["n"]);
+    let (kind, why) = told(lost.call().baseline(shop(), 60).await);
+    assert_eq!((kind, why.as_str()), ("inconclusive", "no metric had data in 3 of 61 samples"));
+    let nobody = format!("http://{}/", Product::nobody().await);
+    let away = script_of(plain(nobody, &[("n", "up")]), &["n"]);
+    let (kind, why) = told(away.call().baseline(shop(), 60).await);
+    let wanted = "no metric had data in 3 of 61 samples: Prometheus: connection refused";
+    assert_eq!((kind, why.as_str()), ("inconclusive", wanted));
+    let wrong = script_of(plain(servers.url(), &[("n", "up{")]), &["n"]);
+    assert_eq!(told(wrong.call().baseline(shop(), 60).await).0, "invalid");
+}
+
+#[tokio::test]
+async fn a_watch_sees_what_becomes_of_it() {
+    let servers = start().await;
+    servers.show("watched_seconds", "0.1");
+    shown("watched_seconds", 0.1).await;
+    let script = script_of(open(section(servers.url(), &[("p95", "watched_seconds", Some(Unit::Seconds))])), &["p95"]);
+    shown("count_over_time(watched_seconds[10s]) >= bool 4", 1.0).await;
+    script.call().baseline(shop(), 1).await.unwrap();
+    script.call().watch(shop(), "p95 <= 1.2 * baseline".to_owned(), 2).await.unwrap();
+    servers.show("watched_seconds", "0.4");
+    let (kind, why) = told(script.call().watch(shop(), "p95 <= 1.2 * baseline".to_owned(), 60).await);
+    assert_eq!(kind, "failed");
+    assert!(why.starts_with("p95 was 400 ms (must be <= 1.2 * baseline, here 120 ms), 3 samples in a row"), "{why}");
+    // The same baseline is there when it has been taken back.
+    servers.show("watched_seconds", "0.1");
+    shown("watched_seconds", 0.1).await;
+    script.call().check(shop(), "p95 <= 1.2 * baseline".to_owned()).await.unwrap();
+    let last = script.observed().await.pop().unwrap();
+    assert_eq!(verdict(&last.2).result, Ruling::Passed);
+}
+
+#[tokio::test]
+async fn alerts_are_those_of_the_product_that_nobody_has_silenced() {
+    let servers = start().await;
+    let labels = |name: &str| BTreeMap::from([("product".to_owned(), name.to_owned())]);
+    for product in ["shop", "other"] {
+        servers.show(&format!("alarm_slow{{product=\"{product}\"}}"), "1");
+    }
+    servers.show("alarm_full{product=\"shop\"}", "1");
+    let alerts = |alertmanager: bool, seen: Option<BTreeMap<String, String>>| {
+        let mut section = section(servers.url(), &[("n", "up", None)]);
+        section.alerts = seen;
+        section.alertmanager =
+            alertmanager.then(|| Alertmanager { url: servers.alertmanager(), headers: BTreeMap::new() });
+        script_of(open(section), &["n"])
+    };
+    // Without Alertmanager: what Prometheus itself thinks.
+    let own = alerts(false, Some(labels("shop")));
+    let found = until(&own, 2).await;
+    let state = |name: &str| found.iter().find(|alert| alert.name == name).unwrap().state;
+    assert_eq!((state("TooSlow"), state("SoonFull")), (AlertState::Firing, AlertState::Pending));
+    // Through Alertmanager: what fires.
+    let managed = alerts(true, Some(labels("shop")));
+    let [alert] = until(&managed, 1).await.try_into().unwrap();
+    assert_eq!(
+        (alert.name.as_str(), alert.severity.as_str(), alert.state),
+        ("TooSlow", "critical", AlertState::Firing)
+    );
+    let labels_of: Vec<_> = alert.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
+    assert!(labels_of.contains(&("product", "shop")) && labels_of.contains(&("job", "app")), "{labels_of:?}");
+    assert!(labels_of.is_sorted() && !labels_of.iter().any(|(name, _)| *name == "alertname"));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    assert!(alert.since > now - 120_000 && alert.since <= now, "{} {now}", alert.since);
+    let everything = alerts(true, Some(BTreeMap::new()));
+    until(&everything, 2).await;
+    // Somebody takes care of it.
+    let at = |seconds: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).to_string();
+    let silence = serde_json::json!({
+        "matchers": [{ "name": "product", "value": "shop", "isRegex": false, "isEqual": true }],
+        "startsAt": at(-1), "endsAt": at(600), "createdBy": "a test", "comment": "seen",
+    });
+    let silence = silence.to_string();
+    tokio::task::spawn_blocking(move || servers.manage("/api/v2/silences", &silence)).await.unwrap();
+    until(&managed, 0).await;
+    until(&everything, 1).await;
+    // Nothing is seen of what the site does not name.
+    let (kind, why) = told(alerts(true, None).call().alerts(shop()).await);
+    assert_eq!((kind, why.as_str()), ("denied", "the site lets no alerts be seen: it says which with `alerts`"));
+    let page = super::page("http://127.0.0.1:1/".to_owned(), &[("n", "json:n")]);
+    assert_eq!(told(script_of(page, &["n"]).call().alerts(shop()).await).0, "invalid");
+    let mut away = section(servers.url(), &[]);
+    let nobody = Product::nobody().await;
+    away.alertmanager = Some(Alertmanager { url: format!("http://{nobody}"), headers: BTreeMap::new() });
+    away.alerts = Some(BTreeMap::new());
+    let (kind, why) = told(script_of(open(away), &[]).call().alerts(shop()).await);
+    assert_eq!((kind, why.as_str()), ("unavailable", "Alertmanager: connection refused"));
+}
+
+/// Rules are looked at every second, and what fires is sent on.
+async fn until(script: &Script, wanted: usize) -> Vec<backout::capability::metrics::wit::Alert> {
+    let late = Instant::now() + Duration::from_secs(60);
+    loop {
+        let alerts = script.call().alerts(shop()).await.unwrap();
+        if alerts.len() == wanted {
+            return alerts;
+        }
+        assert!(Instant::now() < late, "{wanted} are wanted: {alerts:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[test]
+fn a_wrong_query_is_said_by_check() {
+    let folder = Folder::new();
+    let site = |url: &str| {
+        let text = format!(
+            "[metrics.prom]\ndriver = \"prometheus\"\nurl = \"{url}\"\nqueries.fine = 'up'\n\
+             queries.many = {{ promql = 'up +', unit = \"s\" }}\n"
+        );
+        folder.write("backout.toml", text);
+        backout(folder.path(), &["check"], Duration::from_secs(60))
+    };
+    let ended = site(&servers().url());
+    assert_eq!(ended.code, Some(3), "{}", ended.text);
+    assert!(
+        ended.text.contains("metrics prom: `many`: Prometheus: invalid parameter \"query\": 1:5: parse error"),
+        "{}",
+        ended.text
+    );
+    // That nobody is there to ask is no mistake of the site.
+    let ended = site("http://127.0.0.1:1");
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    assert!(ended.text.contains("metrics prom: Prometheus: connection refused"), "{}", ended.text);
+}
