@@ -1,5 +1,6 @@
 //! What every database driver has to do, whatever is behind it. A driver joins with a `Product` and a line in `every_driver!`.
 mod done;
+mod postgres;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -41,18 +42,31 @@ trait Product: Send + Sync {
     fn ask_aside(&self, aside: &str, sql: &str) -> Vec<String>;
     /// What no message to a script may contain.
     fn secret(&self) -> String;
+    /// Whether it is a file, opened by processes; else it is on a server, which has sessions.
+    fn is_file(&self) -> bool {
+        true
+    }
 }
 
-struct Connected(Child);
+struct Connected {
+    child: Child,
+    /// of the process, or of the session
+    pid: u32,
+}
 impl Connected {
     fn pid(&self) -> u32 {
-        self.0.id()
+        self.pid
+    }
+}
+impl From<Child> for Connected {
+    fn from(child: Child) -> Self {
+        Self { pid: child.id(), child }
     }
 }
 impl Drop for Connected {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 struct Busy {
@@ -379,6 +393,17 @@ async fn a_fence_waits_and_names_who_is_connected(product: &dyn Product) {
     let access = product.access(true);
     let connected = product.connected();
     let began = Instant::now();
+    if !product.is_file() {
+        // A server ends who does not leave.
+        let seen = Arc::<Seen>::default();
+        access.mutator.fence(Duration::from_millis(300), &call_seen(&seen)).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(300));
+        let named = |news: &String| news.contains("python3") && news.contains(&connected.pid().to_string());
+        assert!(seen.news.lock().unwrap().iter().any(named), "{:?}", seen.news);
+        assert_eq!(access.observer.activity(&call()).await.unwrap(), []);
+        assert!(!product.may_connect());
+        return;
+    }
     let message =
         refused(product, FailureKind::TimedOut, access.mutator.fence(Duration::from_millis(300), &call()).await);
     assert!(began.elapsed() >= Duration::from_millis(300));

@@ -85,7 +85,7 @@ fn started(script: &str, path: &Path) -> Connected {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
-    Connected(child)
+    child.into()
 }
 
 fn ask_file(path: &Path, sql: &str) -> Vec<String> {

@@ -6,6 +6,7 @@ pub mod disk;
 pub mod faulty;
 pub mod guests;
 pub mod packages;
+pub mod postgres;
 pub mod product;
 pub mod prometheus;
 pub mod run;

@@ -1,5 +1,4 @@
 //! A file, or a folder, per database system.
-#[allow(dead_code, reason = "statements, fence and copies come next")]
 mod postgres;
 pub mod simulated;
 mod sqlite;
@@ -16,7 +15,7 @@ pub fn open(name: &str, section: &Section) -> Access<Database> {
             Access { observer: driver.clone(), mutator: driver }
         }
         Driver::Postgres(server) => {
-            let driver = Arc::new(postgres::Postgres::new(name, server, section.exclusive));
+            let driver = Arc::new(postgres::Postgres::new(server, section.exclusive));
             Access { observer: driver.clone(), mutator: driver }
         }
     }

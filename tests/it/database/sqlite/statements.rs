@@ -60,7 +60,7 @@ fn executing(shop: &Shop, sql: &str) -> Executing {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.starts_with("done: ")));
     wait_for("the first one", || std::fs::read_to_string(&journal).is_ok_and(|text| text.contains('\n')).then_some(()));
-    Executing { child: Connected(child), journal }
+    Executing { child: child.into(), journal }
 }
 
 impl Executing {

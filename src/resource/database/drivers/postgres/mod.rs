@@ -22,14 +22,13 @@ use serde_json::Value;
 use std::time::Duration;
 
 pub struct Postgres {
-    name: String,
     server: Server,
     exclusive: bool,
 }
 
 impl Postgres {
-    pub fn new(name: &str, server: &Server, exclusive: bool) -> Self {
-        Self { name: name.to_owned(), server: server.clone(), exclusive }
+    pub fn new(server: &Server, exclusive: bool) -> Self {
+        Self { server: server.clone(), exclusive }
     }
 }
 
