@@ -19,6 +19,11 @@ enum Role {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// Run a command line for a service
+    Command {
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
     /// Run a tool, and end it when nobody waits any more
     Tool,
     /// Compile a script, in bounds
@@ -35,6 +40,7 @@ impl Args {
     pub fn execute(self, _: &Global) -> anyhow::Result<Exit> {
         match self.role {
             Role::Service { dir } => service::drivers::process::supervisor::run(&dir)?,
+            Role::Command { dir } => service::drivers::command::commander::run(dir.as_deref())?,
             Role::Tool => tool::drivers::guard::run()?,
             Role::Compile { cpu } => session::compile(cpu)?,
             Role::Program => process::become_program(),

@@ -24,6 +24,7 @@ impl Site {
         let mut mistakes = self.overlaps();
         mistakes.extend(self.bindings());
         mistakes.extend(self.roots());
+        mistakes.extend(self.foreign_files());
         mistakes.extend(self.unapprovable());
         mistakes.extend(self.twin_mistakes());
         mistakes
@@ -149,6 +150,31 @@ impl Site {
                 Some(Foreign { id, tree, package, user: user.map(str::to_owned) })
             })
             .collect()
+    }
+
+    /// What is read for a service must be nothing that a script can put there: it would have Backout read it what it may not see.
+    fn foreign_files(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        for (name, section) in &self.services {
+            let id = ResourceId::new("service", name);
+            for (key, path) in section.driver.reads() {
+                let real = path::real(path);
+                let holds =
+                    |tree: &tree::Section| real.starts_with(path::place(&tree.path)) || path.starts_with(&tree.path);
+                for (allow, grant) in
+                    self.allow.values().flat_map(|allow| allow.grants.iter().map(move |grant| (allow, grant)))
+                {
+                    let writes = grant.kind == "tree" && grant.may.contains(Right::Write);
+                    if writes && self.trees.get(&grant.is.name).is_some_and(holds) {
+                        let tree = words(&grant.is);
+                        let message =
+                            format!("`{key}` of {} lies in {tree}, which `{}` may write", words(&id), allow.package);
+                        mistakes.push(self.at(Mistake::new(message).hint("keep it outside of the tree"), &id));
+                    }
+                }
+            }
+        }
+        mistakes
     }
 
     fn roots(&self) -> Vec<Mistake> {

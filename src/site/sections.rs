@@ -229,7 +229,13 @@ impl Reading<'_> {
     }
 
     fn command(&self, table: &Table<'_>) -> Option<Command> {
-        let run = table.required("run", "[\"program\", \"argument\"]");
+        let run = table.required("run", LINE);
+        let surroundings = self.surroundings(table);
+        Some(Command { run: self.words(&run?)?, surroundings })
+    }
+
+    /// Where, with what and as whom programs run.
+    fn surroundings(&self, table: &Table<'_>) -> Surroundings {
         let env = secret::values(table, "env", self.dir);
         for name in env.keys() {
             if name.is_empty() || name.contains(['=', '\0']) {
@@ -239,12 +245,11 @@ impl Reading<'_> {
         }
         let dir = table.get("dir").and_then(|item| item.text());
         let user = table.get("user").and_then(|item| item.text());
-        Some(Command {
-            run: self.words(&run?)?,
+        Surroundings {
             dir: dir.map_or_else(|| self.dir.to_owned(), |at| path::absolute(self.dir, &at.value)),
             env: env.into_iter().map(|(name, value)| (name, value.text)).collect(),
             user: user.map(|at| at.value),
-        })
+        }
     }
 
     /// Program and arguments.
@@ -289,8 +294,15 @@ impl Reading<'_> {
     }
 }
 
+/// How a command line is written.
+const LINE: &str = "[\"program\", \"argument\"]";
+
 struct Command {
     run: Vec<String>,
+    surroundings: Surroundings,
+}
+
+struct Surroundings {
     dir: PathBuf,
     env: BTreeMap<String, String>,
     user: Option<String>,

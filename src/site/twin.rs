@@ -64,8 +64,9 @@ impl Site {
                 "service" => {
                     let (Some(of), Some(twin)) = (self.services.get(&name), self.services.get(twin)) else { continue };
                     let mut section = service::Section { uses: of.uses.clone(), ..twin.clone() };
-                    let service::Driver::Process(process) = &mut section.driver;
-                    process.env.extend([scratch()]);
+                    if let service::Driver::Process(process) = &mut section.driver {
+                        process.env.extend([scratch()]);
+                    }
                     site.services.insert(name, section);
                 }
                 "tool" => {
@@ -113,6 +114,11 @@ impl Site {
             if let Some(other) = self.twins.get(&twin) {
                 let other = shown(&other.value);
                 wrong(format!("{} is a twin, and has a twin `{other}` itself", words(&twin)), "leave one out".into());
+            }
+            let driver = self.services.get(&twin.name).map(|section| &section.driver);
+            if of.kind == "service" && driver.is_some_and(|driver| !matches!(driver, service::Driver::Process(_))) {
+                let hint = "a rehearsal ends all that it has started: say `driver = \"process\"`";
+                wrong(format!("the twin {} is no process that Backout supervises", words(&twin)), hint.into());
             }
             if self.uses(&twin).is_some_and(|uses| !uses.is_empty()) {
                 let hint = format!("leave `uses` out: it uses the copies of what {} uses", words(of));

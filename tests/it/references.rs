@@ -60,6 +60,8 @@ fn every_key_of_a_site_is_explained() {
         ("[database.x]\ndriver = \"sqlite\"\n", "`[database.NAME]`"),
         ("[tree.x]\n", "`[tree.NAME]`"),
         ("[service.x]\ndriver = \"process\"\n", "`[service.NAME]`"),
+        ("[service.x]\ndriver = \"command\"\n", "`[service.NAME]`"),
+        ("[service.x]\ndriver = \"command\"\n[service.x.codes]\n", "`[service.NAME]`"),
         ("[tool.x]\n", "`[tool.NAME]`"),
         ("[metrics.x]\ndriver = \"host\"\n", "`[metrics.NAME]`"),
         ("[metrics.x]\ndriver = \"page\"\nurl = \"http://x\"\n", "`[metrics.NAME]`"),

@@ -1,5 +1,7 @@
 //! Supervised processes, with real programs: what a stop leaves behind (nothing), and what is known after anything has died.
+mod command;
 mod done;
+mod every;
 
 use crate::support::{
     bench::{BACKOUT, Bench, PATIENCE, alive, kill, stat, wait_for},

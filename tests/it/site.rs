@@ -1,6 +1,7 @@
 //! Sites: what is read, what is refused and in which words.
 mod mistakes;
 mod places;
+mod services;
 mod values;
 
 use crate::support::packages::Folder;
@@ -94,7 +95,7 @@ fn a_site_is_what_its_file_says() {
     assert_eq!(site.installed_version().unwrap().as_deref(), Some("1.4.2"));
     let shown = format!("{:#?}", (&site.databases, &site.trees, &site.services, &site.metrics));
     let shown = shown + &format!("{:#?}", (&site.probes, &site.tools, &site.limits, &site.state));
-    let service::Driver::Process(process) = &site.services["shop"].driver;
+    let service::Driver::Process(process) = &site.services["shop"].driver else { panic!("{shown}") };
     assert_eq!(process.env["KEY"], "sesame");
     assert!(!shown.contains("sesame"), "what the environment of a program says may be a secret");
     expect![[r#"

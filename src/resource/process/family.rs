@@ -108,6 +108,43 @@ impl Family {
         Ok(())
     }
 
+    /// Until the leader has ended. Whoever it leaves behind goes on, or is ended too within `usual`. When an end is `asked` for
+    /// before that, with the time that is given for it, nobody is left.
+    pub async fn lead(
+        &mut self,
+        asked: impl Future<Output = Duration>,
+        usual: Option<Duration>,
+    ) -> io::Result<Option<Ended>> {
+        let mut asked = std::pin::pin!(asked);
+        while self.reap()? && self.ended.is_none() {
+            tokio::select! {
+                _ = self.children.recv() => {}
+                within = &mut asked => return self.end_all(within).await,
+            }
+        }
+        match usual {
+            Some(usual) => self.end_all(usual).await,
+            None => Ok(self.ended),
+        }
+    }
+
+    async fn end_all(&mut self, within: Duration) -> io::Result<Option<Ended>> {
+        let mut once = Some(within);
+        let asked = async || match once.take() {
+            Some(within) => within,
+            None => std::future::pending().await,
+        };
+        self.outlive(within, asked, |_, _| ()).await
+    }
+
+    /// Until nobody is left, whoever ends them.
+    pub async fn mourn(&mut self) -> io::Result<()> {
+        while self.reap()? {
+            self.children.recv().await;
+        }
+        Ok(())
+    }
+
     /// Until nobody is left. `asked` returns when an end is wanted, with the time that is given for it; it may do so again.
     /// When the leader has ended, `on_end` hears of it, and those that it left behind are ended within `usual`.
     pub async fn outlive(

@@ -14,7 +14,7 @@ pub use family::{Ended, Family};
 pub use helper::{Helper, Wire, own_executable};
 pub use identity::{Handle, Identity, all, boot_id, descendants, end, marked, since_boot, unique};
 pub use launch::{Program, become_program};
-pub use output::{Collected, Redaction, bounded};
+pub use output::{Collected, Redaction, Stream, bounded};
 pub use text::give_back;
 pub use user::User;
 

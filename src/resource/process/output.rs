@@ -1,5 +1,11 @@
 use crate::plain::hidden;
-use std::collections::{BTreeMap, VecDeque};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::pending,
+    time::Instant,
+};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Shorter values are words like `yes` and `8080`, whose absence would tear a text apart and protect nothing.
 const SHORTEST_SECRET: usize = 6;
@@ -53,7 +59,7 @@ pub fn bounded(text: &str, max: usize) -> String {
 }
 
 /// What a program writes: its beginning is kept, its end is remembered, the rest is counted.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Collected {
     kept: Vec<u8>,
     max: usize,
@@ -106,6 +112,42 @@ impl Collected {
             whole.split(|b| *b == b'\n').map(|l| redaction.line(l)).filter(|l| !l.trim().is_empty()).collect();
         lines.drain(..lines.len().saturating_sub(count));
         lines
+    }
+}
+
+/// One output of a program. It is drained to its end, whatever is kept of it: a program must not stand still.
+pub struct Stream {
+    source: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    buffer: Vec<u8>,
+    pub collected: Collected,
+    /// when it last said something
+    pub last: Option<Instant>,
+}
+
+impl Stream {
+    pub fn new(source: Option<Box<dyn AsyncRead + Send + Unpin>>, max: usize) -> Self {
+        Self { source, buffer: vec![0; 16 << 10], collected: Collected::new(max), last: None }
+    }
+
+    pub fn open(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Waits for ever when it is at its end.
+    pub async fn read(&mut self) {
+        let Some(source) = &mut self.source else { return pending().await };
+        match source.read(&mut self.buffer).await {
+            Ok(n @ 1..) => {
+                self.collected.push(&self.buffer[..n]);
+                self.last = Some(Instant::now());
+            }
+            _ => self.source = None,
+        }
+    }
+
+    /// What was read so far, and the rest, which nobody keeps.
+    pub fn split(self) -> (Self, Collected) {
+        (Self::new(self.source, 0), self.collected)
     }
 }
 

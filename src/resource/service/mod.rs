@@ -23,6 +23,8 @@ pub struct Section {
 pub enum Driver {
     /// A process that Backout supervises.
     Process(Process),
+    /// Somebody else keeps it, whom the site's own command lines ask.
+    Command(Box<Command>),
 }
 
 /// What Backout itself runs for a service, for whoever judges it before.
@@ -39,6 +41,23 @@ impl Driver {
         match self {
             Self::Process(Process { run, dir, env, user, .. }) => {
                 Some(Runs { lines: vec![run], dir, env, user: user.as_deref() })
+            }
+            Self::Command(command) => {
+                let Command { status, start, stop, restart, reload, processes, dir, env, user, .. } = &**command;
+                let more = [restart, reload, processes].into_iter().flatten();
+                let lines = [status, start, stop].into_iter().chain(more).map(Vec::as_slice).collect();
+                Some(Runs { lines, dir, env, user: user.as_deref() })
+            }
+        }
+    }
+
+    /// Files of somebody else that Backout reads for it, by their keys.
+    pub fn reads(&self) -> Vec<(&'static str, &Path)> {
+        match self {
+            Self::Process(_) => Vec::new(),
+            Self::Command(command) => {
+                let files = [("log", &command.log), ("pid-file", &command.pid_file)];
+                files.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?))).collect()
             }
         }
     }
@@ -78,6 +97,70 @@ impl fmt::Debug for Process {
             .field("log_bytes", log_bytes)
             .field("log_keep", log_keep)
             .finish()
+    }
+}
+
+/// Command lines: program and arguments, as of a process.
+#[derive(Clone)]
+pub struct Command {
+    pub status: Vec<String>,
+    pub start: Vec<String>,
+    pub stop: Vec<String>,
+    /// Instead of a stop and a start.
+    pub restart: Option<Vec<String>>,
+    pub reload: Option<Vec<String>>,
+    /// Prints the ids of its processes.
+    pub processes: Option<Vec<String>>,
+    pub dir: PathBuf,
+    pub env: BTreeMap<String, String>,
+    pub user: Option<String>,
+    /// From the command's begin until the status says so.
+    pub start_within: Duration,
+    pub stop_within: Duration,
+    /// For one look.
+    pub status_within: Duration,
+    /// Running this long counts as started.
+    pub settle: Duration,
+    pub codes: Codes,
+    /// Written and rotated by others.
+    pub log: Option<PathBuf>,
+    pub pid_file: Option<PathBuf>,
+}
+
+/// What the exit codes of a status command say. One that is not here says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Codes {
+    pub running: Vec<i32>,
+    pub stopped: Vec<i32>,
+    pub failed: Vec<i32>,
+    pub starting: Vec<i32>,
+}
+
+/// What the Linux Standard Base says of init scripts; 4 is "unknown" there.
+impl Default for Codes {
+    fn default() -> Self {
+        Self { running: vec![0], stopped: vec![3], failed: vec![1, 2], starting: Vec::new() }
+    }
+}
+
+/// What a variable says may be a secret, so only their names are shown.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, start, stop, restart, reload, processes, dir, env, user, codes, log, pid_file, .. } = self;
+        f.debug_struct("Command")
+            .field("status", status)
+            .field("start", start)
+            .field("stop", stop)
+            .field("restart", restart)
+            .field("reload", reload)
+            .field("processes", processes)
+            .field("dir", dir)
+            .field("env", &env.keys())
+            .field("user", user)
+            .field("codes", codes)
+            .field("log", log)
+            .field("pid_file", pid_file)
+            .finish_non_exhaustive()
     }
 }
 

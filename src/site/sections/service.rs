@@ -1,20 +1,27 @@
 //! `[service.NAME]`
-use super::Reading;
+use super::{LINE, Reading, Surroundings};
 use crate::{
-    diagnostic::reader::{Item, Table},
+    diagnostic::{
+        Mistake,
+        reader::{Item, Table},
+    },
     resource::service,
+    site::path,
 };
 use std::time::Duration;
 
 impl Reading<'_> {
     pub(super) fn service(&self, table: Table<'_>) -> Option<service::Section> {
-        let drivers = [("process", "process")];
+        let drivers = [("process", "process"), ("command", "command")];
         // Where it is not said, the rest can be read all the same; where it is none, the keys mean nothing.
         let driver = match table.required("driver", "\"process\"") {
             Some(item) => Some(item.word(&drivers)?),
             None => None,
         };
-        let read = self.process(&table).map(service::Driver::Process);
+        let read = match driver {
+            Some("command") => self.commanded(&table).map(|command| service::Driver::Command(Box::new(command))),
+            _ => self.process(&table).map(service::Driver::Process),
+        };
         let uses = self.uses(&table);
         table.finish();
         driver?;
@@ -36,17 +43,82 @@ impl Reading<'_> {
             log.finish();
         }
         let command = command?;
+        let Surroundings { dir, env, user } = command.surroundings;
         Some(service::Process {
             run: command.run,
-            dir: command.dir,
-            env: command.env,
-            user: command.user,
+            dir,
+            env,
+            user,
             settle,
             stop_within,
             reload,
             log_bytes: log_bytes.unwrap_or(10 << 20),
             log_keep: log_keep.and_then(|n| u32::try_from(n).ok()).unwrap_or(5),
         })
+    }
+}
+
+impl Reading<'_> {
+    /// One that somebody else keeps.
+    fn commanded(&self, table: &Table<'_>) -> Option<service::Command> {
+        let must = |key| table.required(key, LINE).and_then(|item| self.words(&item));
+        let may = |key| table.get(key).map(|item| self.words(&item));
+        let (status, start, stop) = (must("status"), must("start"), must("stop"));
+        let (restart, reload, processes) = (may("restart"), may("reload"), may("processes"));
+        let Surroundings { dir, env, user } = self.surroundings(table);
+        let seconds = |key, usual| table.duration(key).unwrap_or(Duration::from_secs(usual));
+        let file = |key| Some(path::absolute(self.dir, &table.get(key)?.text()?.value));
+        let (log, pid_file) = (file("log"), file("pid-file"));
+        if processes.is_some() && pid_file.is_some() {
+            let mistake = Mistake::new("`pid-file` and `processes` both say which processes are its own");
+            table.mistake(mistake.at(&table.location()).hint("leave one out"));
+        }
+        Some(service::Command {
+            start_within: seconds("start-within", 60),
+            stop_within: seconds("stop-within", 60),
+            status_within: seconds("status-within", 10),
+            settle: seconds("settle", 1),
+            codes: table.table("codes").map(codes).unwrap_or_default(),
+            status: status?,
+            start: start?,
+            stop: stop?,
+            restart: restart.map_or(Some(None), |line| line.map(Some))?,
+            reload: reload.map_or(Some(None), |line| line.map(Some))?,
+            processes: processes.map_or(Some(None), |line| line.map(Some))?,
+            dir,
+            env,
+            user,
+            log,
+            pid_file,
+        })
+    }
+}
+
+/// What is not said is as the standard for init scripts has it, unless another word has taken its number.
+fn codes(table: Table<'_>) -> service::Codes {
+    let usual = service::Codes::default();
+    let given = ["running", "stopped", "failed", "starting"].map(|key| {
+        let item = table.get(key)?;
+        let codes = item.array()?.into_iter().filter_map(|code| i32::try_from(code.integer(0..=255)?).ok());
+        Some((item.location(), codes.collect::<Vec<i32>>()))
+    });
+    let mut seen: Vec<i32> = Vec::new();
+    for (location, codes) in given.iter().flatten() {
+        if let Some(twice) = codes.iter().find(|code| seen.contains(code)) {
+            table.mistake(Mistake::new(format!("exit code {twice} has two meanings")).at(location));
+        }
+        seen.extend(codes);
+    }
+    table.finish();
+    let [running, stopped, failed, starting] = given.map(|given| given.map(|(_, codes)| codes));
+    let or = |given: Option<Vec<i32>>, usual: Vec<i32>| {
+        given.unwrap_or_else(|| usual.into_iter().filter(|code| !seen.contains(code)).collect())
+    };
+    service::Codes {
+        running: or(running, usual.running),
+        stopped: or(stopped, usual.stopped),
+        failed: or(failed, usual.failed),
+        starting: or(starting, usual.starting),
     }
 }
 

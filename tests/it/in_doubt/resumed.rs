@@ -27,6 +27,9 @@ struct Host {
 
 const FILES: usize = 2_000;
 
+/// A service that nobody needs.
+const PLAIN: &str = "driver = \"process\"\nrun = [\"true\"]";
+
 impl Host {
     /// `call`, `text`: settings of the script. `site`: what stands in the sections of service and tool.
     fn new(call: &str, text: &str, service: &str, tool: &str) -> Self {
@@ -50,7 +53,6 @@ path = "srv/shop.db"
 [tree.app]
 path = "srv/app"
 [service.web]
-driver = "process"
 env = {{ BACKOUT_TEST = "{tag}" }}
 settle = "100ms"
 stop-within = "60s"
@@ -73,16 +75,16 @@ settings = {{ call = "{call}", text = "{text}" }}
     }
 
     fn statement(text: &str) -> Self {
-        Self::new("execute", text, "run = [\"true\"]", "run = [\"true\"]")
+        Self::new("execute", text, PLAIN, "run = [\"true\"]")
     }
     fn service(call: &str, script: &str) -> Self {
-        let service = format!("reload = \"USR1\"\nrun = [\"sh\", \"-c\", \"{script}\"]");
+        let service = format!("driver = \"process\"\nreload = \"USR1\"\nrun = [\"sh\", \"-c\", \"{script}\"]");
         let host = Self::new(call, "", &service, "run = [\"true\"]");
         host.with_service(async |web| web.mutator.start(&self::call("test/start", PATIENCE)).await.unwrap());
         host
     }
     fn tool(tool: &str) -> Self {
-        Self::new("run", "", "run = [\"true\"]", tool)
+        Self::new("run", "", PLAIN, tool)
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -232,6 +234,37 @@ fn a_stop_that_was_cut_off_is_waited_for() {
     assert_eq!((host.says("asked"), host.bench.processes()), (1, vec![]));
 }
 
+/// What somebody else keeps, by a script whose start takes as long as the test wants.
+const INIT: &str = r#"#!/bin/sh
+case $1 in
+start) echo starts >>calls; while [ -e wait ]; do sleep 0.05; done
+    setsid sh -c 'exec sleep 1000' >/dev/null 2>&1 & echo $! >web.pid ;;
+stop) echo stops >>calls; [ -e web.pid ] && kill "$(cat web.pid)"; rm -f web.pid ;;
+status) [ -e web.pid ] || exit 3; kill -0 "$(cat web.pid)" 2>/dev/null || exit 1 ;;
+esac
+"#;
+
+#[test]
+fn a_restart_by_commands_that_was_cut_off_is_brought_to_its_end() {
+    for killed_in in ["starts", "stops"] {
+        let verbs =
+            ["status", "start", "stop"].map(|verb| format!("{verb} = [\"sh\", \"init\", \"{verb}\"]\n")).concat();
+        let service = format!("driver = \"command\"\n{verbs}pid-file = \"web.pid\"");
+        let host = Host::new("restart", "", &service, "run = [\"true\"]");
+        fs::write(host.at("init"), INIT).unwrap();
+        host.with_service(async |web| web.mutator.start(&self::call("test/start", PATIENCE)).await.unwrap());
+        fs::write(host.at("calls"), "").unwrap();
+        fs::write(host.at("wait"), "").unwrap();
+        host.killed(|| host.text("calls").contains(killed_in));
+        fs::remove_file(host.at("wait")).unwrap();
+        host.resumed(0, &[]);
+        assert_eq!(host.came_to(), "restarted");
+        let calls = host.text("calls");
+        assert_eq!(calls.lines().last(), Some("starts"), "{calls}");
+        assert_eq!(host.bench.processes().len(), 1, "one service, and nothing of a command goes on");
+    }
+}
+
 /// Wherever the terminal breaks its lines.
 fn question(host: &Host) -> String {
     host.resumed(6, &[]).split_whitespace().collect::<Vec<_>>().join(" ")
@@ -311,7 +344,7 @@ fn a_check_answers_for_a_tool_that_was_cut_off() {
 
 #[test]
 fn an_installation_that_was_cut_off_starts_over() {
-    let host = Host::new("install", "", "run = [\"true\"]", "run = [\"true\"]");
+    let host = Host::new("install", "", PLAIN, "run = [\"true\"]");
     let staged = || names(&host.at("srv/app")).into_iter().find(|name| name.starts_with(".backout-staging-"));
     host.killed(|| staged().is_some_and(|name| names(&host.at(&format!("srv/app/{name}/lib"))).len() > 10));
     host.resumed(0, &[]);
@@ -322,7 +355,7 @@ fn an_installation_that_was_cut_off_starts_over() {
 
 #[test]
 fn a_copy_that_was_cut_off_starts_over() {
-    let host = Host::new("nothing", "", "run = [\"true\"]", "run = [\"true\"]");
+    let host = Host::new("nothing", "", PLAIN, "run = [\"true\"]");
     for i in 0..FILES {
         fs::write(host.at(&format!("srv/app/lib/{i}")), format!("{i}")).unwrap();
     }

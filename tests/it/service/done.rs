@@ -8,7 +8,7 @@ use backout::{
 use serde_json::{Value, json};
 
 /// Whether it is done, or what people have to look at.
-async fn reconciled<O: Operation<On = Service, Output = ()>>(
+pub(super) async fn reconciled<O: Operation<On = Service, Output = ()>>(
     web: &Access<Service>,
     operation: &O,
     evidence: &[Value],
@@ -21,7 +21,7 @@ async fn reconciled<O: Operation<On = Service, Output = ()>>(
 }
 
 /// The evidence that an operation leaves, and its result.
-async fn performed<T>(act: impl AsyncFnOnce(CallCtx) -> T) -> (T, Vec<Value>) {
+pub(super) async fn performed<T>(act: impl AsyncFnOnce(CallCtx) -> T) -> (T, Vec<Value>) {
     let (call, said) = call_heard("1/upgrade/start/1/1", PATIENCE);
     let result = act(call).await;
     let said = said.0.lock().unwrap();

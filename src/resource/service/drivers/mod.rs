@@ -1,4 +1,6 @@
 //! What a service can be on this machine.
+pub mod command;
+mod file_log;
 mod lines;
 pub mod process;
 pub mod simulated;
@@ -20,6 +22,10 @@ pub fn open_with(name: &str, section: &Section, state: &Path, executable: PathBu
     match &section.driver {
         Driver::Process(process) => {
             let driver = Arc::new(process::Supervised::new(name, process, state, executable));
+            Access { observer: driver.clone(), mutator: driver }
+        }
+        Driver::Command(command) => {
+            let driver = Arc::new(command::Commanded::new(name, command, state, executable));
             Access { observer: driver.clone(), mutator: driver }
         }
     }

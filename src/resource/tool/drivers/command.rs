@@ -5,7 +5,7 @@ use super::{
 };
 use crate::resource::{
     CallCtx, Failure,
-    process::{Collected, Ended, Helper, Identity, Program, Redaction, blocking, bounded, end, marked, moment},
+    process::{Collected, Ended, Helper, Identity, Program, Redaction, Stream, blocking, bounded, end, marked, moment},
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -13,16 +13,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
     ffi::OsStr,
-    future::pending,
     io,
     path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    time::{interval, sleep, sleep_until},
-};
+use tokio::time::{interval, sleep, sleep_until};
 
 /// The variable by which everything that a run of a tool has started is found, its guard included.
 const MARK: &str = "BACKOUT_KEY";
@@ -108,8 +104,8 @@ impl Command {
         let mut guard =
             Helper::start(&self.executable, &arguments, Some((MARK, &mark)), &order, output).await.map_err(failed)?;
         let mut streams = [
-            Stream::new(guard.process.stdout.take().map(|s| Box::new(s) as _)),
-            Stream::new(guard.process.stderr.take().map(|s| Box::new(s) as _)),
+            Stream::new(guard.process.stdout.take().map(|s| Box::new(s) as _), MAX_OUTPUT),
+            Stream::new(guard.process.stderr.take().map(|s| Box::new(s) as _), MAX_OUTPUT),
         ];
         let (mut report, mut closed, mut late) = (None, None, false);
         let mut news = interval(Duration::from_millis(250));
@@ -264,37 +260,6 @@ impl Mutate for Command {
             }
             End::Itself(how, _) => Err(Failure::failed(words(&format!("failed with {how}")))),
             End::Unguarded => Err(Failure::inconclusive(words("was ended, because its guard was"))),
-        }
-    }
-}
-
-/// One output of a tool. It is drained to its end, whatever is kept of it: a tool must not stand still.
-struct Stream {
-    source: Option<Box<dyn AsyncRead + Send + Unpin>>,
-    buffer: Vec<u8>,
-    collected: Collected,
-    /// when it last said something
-    last: Option<Instant>,
-}
-
-impl Stream {
-    fn new(source: Option<Box<dyn AsyncRead + Send + Unpin>>) -> Self {
-        Self { source, buffer: vec![0; 16 << 10], collected: Collected::new(MAX_OUTPUT), last: None }
-    }
-
-    fn open(&self) -> bool {
-        self.source.is_some()
-    }
-
-    /// Waits for ever when it is at its end.
-    async fn read(&mut self) {
-        let Some(source) = &mut self.source else { return pending().await };
-        match source.read(&mut self.buffer).await {
-            Ok(n @ 1..) => {
-                self.collected.push(&self.buffer[..n]);
-                self.last = Some(Instant::now());
-            }
-            _ => self.source = None,
         }
     }
 }

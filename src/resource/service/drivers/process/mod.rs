@@ -1,7 +1,7 @@
 //! A process that Backout supervises. A helper keeps it (see `supervisor`), so it goes on when Backout ends; whoever comes back
 //! finds out from the helper's lock and record how it is.
 mod log;
-mod record;
+pub(super) mod record;
 pub mod supervisor;
 
 use super::{
@@ -16,14 +16,14 @@ use crate::resource::{
     },
 };
 use async_trait::async_trait;
-use record::{Home, Record, StopOrder};
+use record::{Home, LOOK_AGAIN, Record, StopOrder};
 use rustix::{
     io::Errno,
     process::{Pid, Signal, test_kill_process},
 };
 use std::{
     ffi::OsStr,
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -37,8 +37,6 @@ use tokio::time::{sleep, timeout};
 const MARK: &str = "BACKOUT_SERVICE";
 /// The variable by which a supervisor is found that holds no lock yet. It names the folder of its service.
 const SUPERVISES: &str = "BACKOUT_SUPERVISES";
-/// How often is looked while waiting for somebody else.
-const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// For a supervisor to do what it has been told, beyond the time that the program has.
 const MARGIN: Duration = Duration::from_secs(5);
 const LAST_WORDS: usize = 8;
@@ -151,21 +149,6 @@ impl Supervised {
     async fn look(&self) -> Result<Look, Failure> {
         let home = self.home.clone();
         blocking(move || Look::at(&home)).await?
-    }
-
-    /// One Backout at a time starts or stops. The kernel ends the turn of one that was killed.
-    async fn turn(&self, call: &CallCtx) -> Result<File, Failure> {
-        loop {
-            let home = self.home.clone();
-            let turn = blocking(move || home.prepare().and_then(|()| home.turn())).await?;
-            match turn.map_err(|e| Failure::failed(format!("its folder cannot be used: {e}")))? {
-                Some(turn) => return Ok(turn),
-                None if call.remaining().is_zero() => {
-                    return Err(Failure::conflict("another Backout is starting or stopping it"));
-                }
-                None => sleep(LOOK_AGAIN).await,
-            }
-        }
     }
 
     /// Starts a supervisor, and returns when it has started the program, or found that there is one already.
@@ -356,7 +339,7 @@ impl Observe for Supervised {
 #[async_trait]
 impl Mutate for Supervised {
     async fn start(&self, call: &CallCtx) -> Result<(), Failure> {
-        let _turn = self.turn(call).await?;
+        let _turn = self.home.take_turn(call).await?;
         loop {
             let look = match self.look_ahead().await? {
                 Some(look) => look,
@@ -387,7 +370,7 @@ impl Mutate for Supervised {
     }
 
     async fn stop(&self, call: &CallCtx) -> Result<(), Failure> {
-        let _turn = self.turn(call).await?;
+        let _turn = self.home.take_turn(call).await?;
         let patience = Instant::now() + self.section.stop_within + MARGIN;
         let look = loop {
             let look = match self.look_ahead().await? {

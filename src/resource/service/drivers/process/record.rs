@@ -1,6 +1,6 @@
 use crate::resource::{
-    Failure,
-    process::{Ended, Identity, since_boot},
+    CallCtx, Failure,
+    process::{Ended, Identity, blocking, since_boot},
 };
 use rustix::{
     fs::{FlockOperation, flock},
@@ -17,6 +17,8 @@ use std::{
 };
 
 pub const FORMAT: u32 = 1;
+/// How often is looked while waiting for somebody else.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// What is known of the last start. The supervisor writes it while it lives; Backout does when there is none, in its turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,8 +160,23 @@ impl Home {
         Ok(Some(file))
     }
 
-    /// The turn of one Backout to start or stop; none while another one is at it.
-    pub fn turn(&self) -> io::Result<Option<File>> {
+    /// The turn of one Backout to start or stop, waited for. The kernel ends the turn of one that was killed.
+    pub async fn take_turn(&self, call: &CallCtx) -> Result<File, Failure> {
+        loop {
+            let home = self.clone();
+            let turn = blocking(move || home.prepare().and_then(|()| home.turn())).await?;
+            match turn.map_err(|e| Failure::failed(format!("its folder cannot be used: {e}")))? {
+                Some(turn) => return Ok(turn),
+                None if call.remaining().is_zero() => {
+                    return Err(Failure::conflict("another Backout is starting or stopping it"));
+                }
+                None => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    /// None while another one is at it.
+    fn turn(&self) -> io::Result<Option<File>> {
         let file = self.open("turn")?;
         Ok((!refused(flock(&file, FlockOperation::NonBlockingLockExclusive))?).then_some(file))
     }
