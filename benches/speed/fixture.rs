@@ -99,7 +99,7 @@ pub fn lent(stop: impl Fn() + Send + Sync + 'static) -> Resources {
 fn resources(stop: impl Fn() + Send + Sync + 'static) -> Arc<Resources> {
     let mut resources = lent(stop);
     let memory = Arc::new(Mutex::new(Memory::default()));
-    let observer = Observer { facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
+    let observer = Observer { seed: 0, facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
     let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory)) };
     let id = ResourceId::new("run", "1");
     resources.run.0.insert(RUN.into(), Lend { id, rights: Rights::default(), terms: (), uses: vec![], access });

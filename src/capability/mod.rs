@@ -119,6 +119,7 @@ capabilities! {
     files,
     metrics,
     probe,
+    notify,
     tool,
     approval,
 }

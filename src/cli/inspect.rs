@@ -218,7 +218,7 @@ impl View {
             true => what.to_owned(),
             false => format!("{what} (except through {})", labels.join(", ")),
         };
-        let connections = [self.labels("probe"), self.labels("metrics")].concat();
+        let connections = [self.labels("probe"), self.labels("metrics"), self.labels("channel")].concat();
         let mut cannot = vec![
             except("see files", self.labels("tree")),
             except("open connections", connections),

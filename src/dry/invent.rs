@@ -2,8 +2,8 @@
 use crate::{
     package::Package,
     resource::{
-        Access, Database, Kind, Lend, Lent, Metrics, Probe, ResourceId, Resources, Rights, Service, Shown, Sight, Tool,
-        Tree, database, metrics, probe, service, tool, tree, world::World,
+        Access, Channel, Database, Kind, Lend, Lent, Metrics, Probe, ResourceId, Resources, Rights, Service, Shown,
+        Sight, Tool, Tree, channel, database, metrics, probe, service, tool, tree, world::World,
     },
 };
 use std::time::Duration;
@@ -44,6 +44,11 @@ pub fn invent(package: &Package, world: &World) -> Resources {
                 let access = tool::drivers::simulated::simulate(&id, &databases, world);
                 put(&mut resources.tool, label, id, rights, terms, &databases, access);
             }
+            Channel::NAME => {
+                let terms = channel::Terms { package: package.title(), within: Duration::from_secs(60) };
+                let access = channel::drivers::simulated::simulate(&id, world);
+                put(&mut resources.channel, label, id, rights, terms, &[], access);
+            }
             _ => {}
         }
     }
@@ -77,6 +82,9 @@ pub fn over(real: &Sight, world: &World) -> Resources {
     }
     for (label, lend) in &real.tool {
         again(&mut resources.tool, label, lend, tool::drivers::simulated::simulate(&lend.id, &lend.uses, world));
+    }
+    for (label, lend) in &real.channel {
+        again(&mut resources.channel, label, lend, channel::drivers::simulated::simulate(&lend.id, world));
     }
     resources
 }

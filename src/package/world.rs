@@ -13,6 +13,7 @@ pub const INTERFACES: &[(&str, &[&str])] = &[
     ("log", &["debug", "info", "warn"]),
     ("logs", &["check", "mark", "search"]),
     ("metrics", &["alerts", "baseline", "check", "host", "query", "watch"]),
+    ("notify", &["send"]),
     ("payload", &["read"]),
     ("probe", &["check", "check-load", "get", "tcp", "until"]),
     ("report", &["check", "note"]),
@@ -38,6 +39,7 @@ pub fn serving(kind: &str, right: Right) -> &'static [&'static str] {
         ("metrics", _) => &["metrics"],
         ("probe", _) => &["probe"],
         ("tool", _) => &["tool"],
+        ("channel", _) => &["notify"],
         _ => &[],
     }
 }
@@ -52,6 +54,7 @@ pub fn kinds(interface: &str) -> &'static [&'static str] {
         "metrics" => &["metrics"],
         "probe" => &["probe"],
         "tool" => &["tool"],
+        "notify" => &["channel"],
         _ => &[],
     }
 }

@@ -5,8 +5,8 @@ use crate::{
     journal::Place,
     package::Package,
     resource::{
-        Access, Clock, Database, Failure, Kind, Lent, Metrics, Probe, ResourceId, Resources, Service, Tool, Tree,
-        metrics, probe, service, tool, world::World,
+        Access, Channel, Clock, Database, Failure, Kind, Lent, Metrics, Probe, ResourceId, Resources, Service, Tool,
+        Tree, channel, metrics, probe, service, tool, world::World,
     },
     site::Site,
 };
@@ -38,6 +38,8 @@ impl StandIns {
         replace(&mut resources.metrics, site, |_, id, lend| {
             metrics::drivers::simulated::simulate(id, &lend.terms.queries, None, &world)
         });
+        // Nobody is told of what only was a rehearsal.
+        replace(&mut resources.channel, site, |_, id, _| channel::drivers::simulated::simulate(id, &world));
         let real = |label: &String| live.probe.0.get(label).map(|lend| lend.access.observer.clone());
         replace(&mut resources.probe, site, |label, _, _| probe::drivers::simulated::simulate(real(label), &world));
         let ids: Vec<(String, ResourceId)> = resources.labels().into_iter().collect();
@@ -119,8 +121,8 @@ impl Fate for Parts {
     }
     /// Waiting for what is not there would only take time.
     fn clock(&self, kind: &str, label: &str) -> Option<Clock> {
-        let simulated =
-            [Service::NAME, Tool::NAME, Metrics::NAME, Probe::NAME].contains(&kind) && self.has(kind, label);
+        let simulated = [Service::NAME, Tool::NAME, Metrics::NAME, Probe::NAME, Channel::NAME].contains(&kind)
+            && self.has(kind, label);
         simulated.then(|| self.world.clock.clone())
     }
     fn assumed(&self, _: &Considered<'_>) {}

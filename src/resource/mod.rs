@@ -168,4 +168,5 @@ kinds! {
     metrics: Metrics,
     probe: Probe,
     tool: Tool,
+    channel: Channel,
 }

@@ -15,6 +15,7 @@ pub enum Right {
     Get,
     Load,
     Run,
+    Send,
 }
 
 impl Right {
@@ -29,6 +30,7 @@ impl Right {
         Self::Get,
         Self::Load,
         Self::Run,
+        Self::Send,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -43,6 +45,7 @@ impl Right {
             Self::Get => "get",
             Self::Load => "load",
             Self::Run => "run",
+            Self::Send => "send",
         }
     }
 
@@ -55,6 +58,7 @@ impl Right {
             "metrics" => &[Self::Read],
             "probe" => &[Self::Get, Self::Load],
             "tool" => &[Self::Run],
+            "channel" => &[Self::Send],
             _ => &[],
         }
     }

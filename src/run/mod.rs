@@ -175,7 +175,8 @@ impl Run {
         let Hold { mut resources, locks, shut } = setup.hold;
         let Simulation { run: id, clock, fate, recall, measured } = world;
         let memory = Arc::new(Mutex::new(setup.memory));
-        let observer = Observer { facts: setup.facts, memory: memory.clone(), approver: setup.approver };
+        let observer =
+            Observer { seed: setup.header.seed, facts: setup.facts, memory: memory.clone(), approver: setup.approver };
         let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
         let id_of_run = ResourceId::new("run", id.to_string());
         let lend = Lend { id: id_of_run, rights: Rights::default(), terms: (), uses: Vec::new(), access };

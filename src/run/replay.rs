@@ -139,7 +139,7 @@ fn is_of_script(recorded: &Recorded) -> bool {
 /// The run itself, and labels without anything behind them.
 fn resources(header: &Header, facts: Facts, memory: &Memory) -> Resources {
     let memory = Arc::new(Mutex::new(memory.clone()));
-    let observer = Observer { facts, memory: memory.clone(), approver: Arc::new(Nobody) };
+    let observer = Observer { seed: header.seed, facts, memory: memory.clone(), approver: Arc::new(Nobody) };
     let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory)) };
     let lend = Lend { id: ResourceId::new("run", ""), rights: Rights::default(), terms: (), uses: Vec::new(), access };
     let bound = header.bound.iter();

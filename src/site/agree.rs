@@ -2,7 +2,7 @@
 use super::{Site, path};
 use crate::{
     diagnostic::{Mistake, shown},
-    resource::{ResourceId, Right, process::User, tree},
+    resource::{ResourceId, Right, channel, process::User, tree},
 };
 use std::{
     collections::BTreeMap,
@@ -137,8 +137,16 @@ impl Site {
             let run: Vec<String> = s.run.iter().chain(check).cloned().collect();
             (ResourceId::new("tool", name), run, s.dir.as_path(), &s.env, s.user.as_deref())
         });
+        let channels = self.channels.iter().filter_map(|(name, section)| match &section.driver {
+            channel::Driver::Command(command) => {
+                let channel::Command { run, dir, env, user } = command;
+                Some((ResourceId::new("channel", name), run.clone(), dir.as_path(), env, user.as_deref()))
+            }
+            _ => None,
+        });
         services
             .chain(tools)
+            .chain(channels)
             .filter_map(|(id, run, dir, env, user)| {
                 // The program, a script that an interpreter is given, or a folder in which it looks for one.
                 let named = run.iter().chain(env.values()).flat_map(|word| named(word)).map(|path| dir.join(path));

@@ -347,6 +347,15 @@ driver = "host"                          # cpu, memory, disk-free, network-recei
 # idempotent = true                      # running it twice is harmless
 # check = { run = ["srv/NAME/current/bin/NAME", "migrated"] }   # else: exit code 0 it is done, 1 it is not
 
+# ── channels: where people are told ────────────────────────────────────────────
+# [channel.NAME]
+# driver = "smtp"                        # or webhook, slack, alertmanager, command
+# server = "localhost"
+# tls = "none"
+# from = "Backout <backout@localhost>"
+# to = ["root@localhost"]
+# on = ["needs-people", "failed", "rolled-back"]   # what Backout tells by itself; also: start, end
+
 # ── grants: `backout allow PACKAGE` shows what is missing, and writes it here ──
 "#;
 

@@ -260,6 +260,7 @@ pub fn meaning(kind: &str, right: Right) -> &'static str {
         ("probe", Right::Get) => "send GET requests to any path below its address",
         ("probe", Right::Load) => "send many requests at once, up to the site's limit",
         ("tool", _) => "run the command that the site wrote, whenever it likes",
+        ("channel", _) => "tell people there what it likes, as its own words",
         _ => "",
     }
 }

@@ -4,8 +4,8 @@ use crate::{
     diagnostic::{Mistake, Mistakes},
     package::{Need, Package},
     resource::{
-        Access, Database, Failure, Kind, Lend, Lent, Metrics, Probe, ResourceId, Resources, Rights, Service, Tool,
-        Tree, database, metrics, probe, service, tool, tree,
+        Access, Channel, Database, Failure, Kind, Lend, Lent, Metrics, Probe, ResourceId, Resources, Rights, Service,
+        Tool, Tree, channel, database, metrics, probe, service, tool, tree,
     },
 };
 
@@ -14,7 +14,7 @@ impl Site {
     /// optional need without a grant is simply not there.
     pub fn lend(&self, package: &Package) -> Result<Resources, Mistakes> {
         self.check(package).refuse(package)?;
-        let mut lending = Lending::new(self);
+        let mut lending = Lending { package: package.title(), ..Lending::new(self) };
         for need in &package.manifest.needs {
             let Some(grant) = self.grant(package, need) else { continue };
             lending.lend(&need.label, &grant.is, need.may.both(&grant.may), Some(need));
@@ -34,13 +34,15 @@ impl Site {
 
 struct Lending<'s> {
     site: &'s Site,
+    /// Whose script it is for; empty: the host's own.
+    package: String,
     resources: Resources,
     mistakes: Mistakes,
 }
 
 impl<'s> Lending<'s> {
     fn new(site: &'s Site) -> Self {
-        Self { site, resources: Resources::default(), mistakes: Mistakes::default() }
+        Self { site, package: String::new(), resources: Resources::default(), mistakes: Mistakes::default() }
     }
 
     fn done(mut self) -> Result<Resources, Mistakes> {
@@ -88,6 +90,11 @@ impl<'s> Lending<'s> {
             Tool::NAME => site.tools.get(name).map(|section| {
                 let terms = tool::Terms { idempotent: section.idempotent, timeout: section.timeout };
                 put(&mut resources.tool, label, id, rights, terms, &section.uses, tool::drivers::open(name, section));
+                Ok(())
+            }),
+            Channel::NAME => site.channels.get(name).map(|section| {
+                let terms = channel::Terms { package: self.package.clone(), within: section.within };
+                put(&mut resources.channel, label, id, rights, terms, &[], channel::drivers::open(name, section)?);
                 Ok(())
             }),
             _ => None,

@@ -30,7 +30,7 @@ use crate::{
         Location, Mistake, Mistakes, Source,
         reader::{self, At},
     },
-    resource::{ResourceId, database, metrics, probe, service, tool, tree},
+    resource::{ResourceId, channel, database, metrics, probe, service, tool, tree},
 };
 use std::{
     collections::BTreeMap,
@@ -40,7 +40,7 @@ use std::{
 };
 
 /// Kinds of resources that a site can have, in the order of its documentation.
-pub const KINDS: &[&str] = &["database", "tree", "service", "metrics", "probe", "tool"];
+pub const KINDS: &[&str] = &["database", "tree", "service", "metrics", "probe", "tool", "channel"];
 
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -57,6 +57,7 @@ pub struct Site {
     pub metrics: BTreeMap<String, metrics::Section>,
     pub probes: BTreeMap<String, probe::Section>,
     pub tools: BTreeMap<String, tool::Section>,
+    pub channels: BTreeMap<String, channel::Section>,
     pub product: Option<Product>,
     /// By name of the package.
     pub allow: BTreeMap<String, Allow>,

@@ -21,7 +21,8 @@ pub fn values(table: &Table<'_>, key: &str, dir: &Path) -> BTreeMap<String, Valu
     entries.entries().iter().filter_map(|item| Some((item.key.clone(), value(item, dir)?))).collect()
 }
 
-fn value(item: &Item<'_>, dir: &Path) -> Option<Value> {
+/// One value.
+pub fn value(item: &Item<'_>, dir: &Path) -> Option<Value> {
     if !item.is_table() {
         return item.string().map(|at| Value { text: at.value, secret: false });
     }

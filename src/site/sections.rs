@@ -1,5 +1,6 @@
 //! The sections of a site file: the document as a whole, what its sections have in common, and one file for each kind of
 //! resource.
+mod channel;
 mod database;
 mod metrics;
 mod probe;
@@ -45,6 +46,7 @@ pub struct Sections {
     pub metrics: BTreeMap<String, resource::metrics::Section>,
     pub probes: BTreeMap<String, resource::probe::Section>,
     pub tools: BTreeMap<String, resource::tool::Section>,
+    pub channels: BTreeMap<String, resource::channel::Section>,
     pub allow_root: Vec<ResourceId>,
     pub twins: BTreeMap<ResourceId, At<String>>,
     /// All that is named, also where its section has mistakes: what uses it is not wrong then.
@@ -65,6 +67,7 @@ impl Draft {
             metrics: s.metrics,
             probes: s.probes,
             tools: s.tools,
+            channels: s.channels,
             product: self.product,
             allow: self.allow.into_iter().map(|allow| (allow.package.clone(), allow)).collect(),
             limits: self.limits,
@@ -122,6 +125,10 @@ pub fn document(root: Table<'_>, dir: &Path) -> Draft {
         twin("tool", name, &table);
         reader.tool(table)
     });
+    let channels = each(&root, "channel", |name, table| {
+        root_allowed("channel", name, &table);
+        reader.channel(table)
+    });
     let allow = allow::allow(&root);
     let limits = limits::limits(&root);
     let approvers = approver::approvers(&root, dir);
@@ -133,6 +140,7 @@ pub fn document(root: Table<'_>, dir: &Path) -> Draft {
         metrics,
         probes,
         tools,
+        channels,
         allow_root,
         twins,
         locations: sections.locations,

@@ -3,7 +3,7 @@
 use super::{Site, agree::words, path};
 use crate::{
     diagnostic::{Mistake, Mistakes, io_reason, shown},
-    resource::{ResourceId, copies, holders, tree},
+    resource::{ResourceId, channel, copies, holders, tree},
 };
 use std::{
     collections::BTreeMap,
@@ -45,6 +45,12 @@ impl Site {
                 if let Some(check) = &section.check {
                     self.note(&mut mistakes, id, program(&check.run, &section.dir));
                 }
+            }
+        }
+        for (name, section) in &self.channels {
+            if let channel::Driver::Command(command) = &section.driver {
+                let found = program(&command.run, &command.dir);
+                self.note(&mut mistakes, ResourceId::new("channel", name), found);
             }
         }
         self.same_files(&mut mistakes);

@@ -87,6 +87,7 @@ impl Site {
     pub fn is_simulated(&self, id: &ResourceId) -> bool {
         let metrics = || self.metrics.get(&id.name).map(|section| &section.driver);
         match id.kind.as_str() {
+            "channel" => true,
             _ if !KINDS.contains(&id.kind.as_str()) || self.twins.contains_key(id) => false,
             "metrics" => match metrics() {
                 Some(metrics::Driver::Host { .. }) => false,

@@ -94,57 +94,57 @@ fn inspect_says_what_a_package_is_and_what_it_may_do_here() {
         &folder,
         &["inspect", "shop"],
         expect![[r#"
-        acme/shop 2.0.0   Upgrades Shop 1.x to 2.0, and takes it back
-          digest    sha256:cc07d6c4c68348dab6fd55feba7eed51a1d1838696f3ef7ff3441b38863af39a
-          size      529 B, script 522 B
-          upgrades  >=1.4, <2  to 2.0.0; installed here: 1.4.2
-          built by  cargo build --release
+            acme/shop 2.0.0   Upgrades Shop 1.x to 2.0, and takes it back
+              digest    sha256:c6520aa024958912e5e59e87e2c727f27a22224bb6edd53507dc8067b374b432
+              size      580 B, script 573 B
+              upgrades  >=1.4, <2  to 2.0.0; installed here: 1.4.2
+              built by  cargo build --release
 
-        It asks for                                      here                 because
-          database orders  read backup                   granted (shop-prod)  2.0 drops a column
-                           restore fence                 missing
-          tree app         write backup restore          granted              the `current` link
-          service shop     control                       missing              stopped while the schema changes
-          metrics shop     read (error-rate) (optional)  not granted          2.0 goes back when it errs
+            It asks for                                      here                 because
+              database orders  read backup                   granted (shop-prod)  2.0 drops a column
+                               restore fence                 missing
+              tree app         write backup restore          granted              the `current` link
+              service shop     control                       missing              stopped while the schema changes
+              metrics shop     read (error-rate) (optional)  not granted          2.0 goes back when it errs
 
-        Settings, which the site may override:
-          watch  10m  at most 1h  how long 2.0 is watched
+            Settings, which the site may override:
+              watch  10m  at most 1h  how long 2.0 is watched
 
-        The script cannot: see files (except through tree app), open connections (except through metrics shop), run commands, read the environment or passwords, read the clock.
-        Not sandboxed, as with any upgrade: the product itself (service shop), payload shop-2.0 7 B.
-        It can call at most: backup, database, files, logs, metrics, probe, service, tool.
-          Not asked for, so in vain: probe, tool.
+            The script cannot: see files (except through tree app), open connections (except through metrics shop), run commands, read the environment or passwords, read the clock.
+            Not sandboxed, as with any upgrade: the product itself (service shop), payload shop-2.0 7 B.
+            It can call at most: backup, database, files, logs, metrics, notify, probe, service, tool.
+              Not asked for, so in vain: notify, probe, tool.
 
-        3 rights are missing. To grant, after reading why:  backout allow shop
-        ── exit 0
-    "#]],
+            3 rights are missing. To grant, after reading why:  backout allow shop
+            ── exit 0
+        "#]],
     );
     std::fs::remove_file(folder.at("backout.toml")).unwrap();
     said(
         &folder,
         &["inspect", "shop/package.toml"],
         expect![[r#"
-        acme/shop 2.0.0   Upgrades Shop 1.x to 2.0, and takes it back
-          digest    sha256:cc07d6c4c68348dab6fd55feba7eed51a1d1838696f3ef7ff3441b38863af39a
-          size      529 B, script 522 B
-          upgrades  >=1.4, <2  to 2.0.0
-          built by  cargo build --release
+            acme/shop 2.0.0   Upgrades Shop 1.x to 2.0, and takes it back
+              digest    sha256:c6520aa024958912e5e59e87e2c727f27a22224bb6edd53507dc8067b374b432
+              size      580 B, script 573 B
+              upgrades  >=1.4, <2  to 2.0.0
+              built by  cargo build --release
 
-        It asks for                                      because
-          database orders  read backup restore fence     2.0 drops a column
-          tree app         write backup restore          the `current` link
-          service shop     control                       stopped while the schema changes
-          metrics shop     read (error-rate) (optional)  2.0 goes back when it errs
+            It asks for                                      because
+              database orders  read backup restore fence     2.0 drops a column
+              tree app         write backup restore          the `current` link
+              service shop     control                       stopped while the schema changes
+              metrics shop     read (error-rate) (optional)  2.0 goes back when it errs
 
-        Settings, which the site may override:
-          watch  10m  at most 1h  how long 2.0 is watched
+            Settings, which the site may override:
+              watch  10m  at most 1h  how long 2.0 is watched
 
-        The script cannot: see files (except through tree app), open connections (except through metrics shop), run commands, read the environment or passwords, read the clock.
-        Not sandboxed, as with any upgrade: the product itself (service shop), payload shop-2.0 7 B.
-        It can call at most: backup, database, files, logs, metrics, probe, service, tool.
-          Not asked for, so in vain: probe, tool.
-        ── exit 0
-    "#]],
+            The script cannot: see files (except through tree app), open connections (except through metrics shop), run commands, read the environment or passwords, read the clock.
+            Not sandboxed, as with any upgrade: the product itself (service shop), payload shop-2.0 7 B.
+            It can call at most: backup, database, files, logs, metrics, notify, probe, service, tool.
+              Not asked for, so in vain: notify, probe, tool.
+            ── exit 0
+        "#]],
     );
     let json: serde_json::Value = serde_json::from_str(&folder.backout(&["inspect", "shop", "--json"]).out).unwrap();
     assert_eq!(json["needs"][0]["rights"], serde_json::json!(["read", "backup", "restore", "fence"]));
@@ -176,7 +176,7 @@ fn check_finds_everything_at_once() {
 
             to know:
               shop/package.toml:19  metrics shop: read is optional, and not granted
-              shop/package.toml:6   the script imports probe, tool, but the package needs nothing that these work on
+              shop/package.toml:6   the script imports notify, probe, tool, but the package needs nothing that these work on
 
             acme/shop 2.0.0 on backout.toml: 3 rights missing (backout allow shop), 1 grant without need
             ── exit 3
@@ -231,7 +231,7 @@ fn check_finds_everything_at_once() {
 
             to know:
               shop/package.toml:19  metrics shop: read is optional, and not granted
-              shop/package.toml:6   the script imports probe, tool, but the package needs nothing that these work on
+              shop/package.toml:6   the script imports notify, probe, tool, but the package needs nothing that these work on
 
             acme/shop 2.0.0 on backout.toml: 5 mistakes, 3 rights missing (backout allow shop), 2 grants without need
             ── exit 3
@@ -315,7 +315,7 @@ fn check_ends_with_10_for_a_grant_without_need_alone() {
               backout.toml:30  service shop: logs is granted, but never needed
 
             to know:
-              shop/package.toml:6  the script imports probe, tool, but the package needs nothing that these work on
+              shop/package.toml:6  the script imports notify, probe, tool, but the package needs nothing that these work on
 
             acme/shop 2.0.0 on backout.toml: 1 grant without need
             ── exit 10

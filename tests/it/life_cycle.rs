@@ -345,9 +345,20 @@ metrics.host = { may = ["read"] }
 metrics.prom = { may = ["read"] }
 probe.shop = { may = ["get", "load"] }
 tool.migrate = { may = ["run"] }
+channel.ops = { may = ["send"] }
+
+[channel.ops]
+driver = "command"
+run = ["sh", "-c", "cat >> told"]
 "#;
     fs::write(shop.site(), site + &prometheus + grants).unwrap();
+    let told = || fs::read_to_string(shop.folder.path("told")).unwrap_or_default();
     shop.expect(0, &["upgrade", "--yes", "--approve", "owner=Ada", folder.to_str().unwrap()]);
+    let once = told();
+    assert!(once.starts_with("[test/every-call 1.0.0] half of it is done\n\nand the rest\nfollows\n"), "{once}");
+    assert_eq!(once.matches("half of it").count(), 1, "{once}");
+    shop.expect(0, &["replay", "1"]);
+    assert_eq!(told(), once, "nobody is told again");
     let report = fs::read_to_string(shop.folder.path("state/runs/1/report.md")).unwrap();
     for fact in ["the door is shut", "nobody was there", "Ada", "a warning", "it is only a test"] {
         assert!(report.contains(fact), "{fact} is not in the report\n{report}");

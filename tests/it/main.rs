@@ -4,6 +4,7 @@
 mod architecture;
 mod attacks;
 mod audit;
+mod channel;
 mod cli;
 mod condition;
 mod crash;

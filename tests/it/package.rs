@@ -71,7 +71,7 @@ fn a_package_is_what_its_manifest_says() {
     assert!(package.imports.contains("backup") && !package.imports.contains("types"), "{:?}", package.imports);
     let archive = &package.payloads["shop-2.0"];
     assert_eq!(archive.sha256, "239f59ed55e737c77147cf55ad0c1b030b6d7ee748a7426952f9b852d5a935e5");
-    assert_eq!(package.unneeded_imports(), ["logs", "probe", "service"]);
+    assert_eq!(package.unneeded_imports(), ["logs", "notify", "probe", "service"]);
 }
 
 #[test]
@@ -371,11 +371,11 @@ fn a_script_that_is_none_says_what_it_is() {
     refused_script(
         &whole()[..whole().len() - 20],
         expect![[r#"
-        package.toml:7:10: the script is cut short (at byte 495)
-           |
-         7 | script = "shop.wasm"
-           |          ^^^^^^^^^^^
-           = build or copy it again"#]],
+            package.toml:7:10: the script is cut short (at byte 546)
+               |
+             7 | script = "shop.wasm"
+               |          ^^^^^^^^^^^
+               = build or copy it again"#]],
     );
     let mut damaged = whole();
     damaged[40] ^= 0xff;

@@ -32,8 +32,10 @@ fn known(mistakes: &Mistakes) -> Vec<String> {
 fn host() -> Folder {
     let folder = Folder::new();
     folder.write("backout.toml", example(&page("site.md")));
-    folder.write("secrets/key", "sesame");
-    std::fs::set_permissions(folder.at("secrets/key"), PermissionsExt::from_mode(0o600)).unwrap();
+    for (secret, text) in [("secrets/key", "sesame"), ("secrets/slack", "https://hooks.example.org/services/T0/B0/x")] {
+        folder.write(secret, text);
+        std::fs::set_permissions(folder.at(secret), PermissionsExt::from_mode(0o600)).unwrap();
+    }
     folder.write("package.toml", example(&page("package.md")));
     folder.write("shop.wasm", whole());
     folder.write("dist/shop-2.0.tar.zst", "payload");
@@ -74,6 +76,11 @@ fn every_key_of_a_site_is_explained() {
             "[metrics.x]\ndriver = \"prometheus\"\nurl = \"http://x\"\n[metrics.x.alertmanager]\nurl = \"http://x\"\n",
             "`[metrics.NAME]`",
         ),
+        ("[channel.x]\ndriver = \"webhook\"\n", "`[channel.NAME]`"),
+        ("[channel.x]\ndriver = \"slack\"\n", "`[channel.NAME]`"),
+        ("[channel.x]\ndriver = \"smtp\"\n", "`[channel.NAME]`"),
+        ("[channel.x]\ndriver = \"alertmanager\"\n", "`[channel.NAME]`"),
+        ("[channel.x]\ndriver = \"command\"\n", "`[channel.NAME]`"),
         ("[probe.x]\n", "`[probe.NAME]`"),
         ("[probe.x]\n[probe.x.load]\n", "`[probe.NAME]`"),
         ("[allow.\"a/b\"]\n", "`[allow.\"VENDOR/NAME\"]`"),

@@ -120,7 +120,7 @@ mod tests {
             let gate = Gate::new(Arc::new(journal), run, place, Events::default(), CancellationToken::new());
             let memory = Arc::new(Mutex::new(Memory::default()));
             let facts = Facts::default();
-            let observer = Arc::new(run::Observer { facts, memory: memory.clone(), approver: talker.clone() });
+            let observer = Arc::new(run::Observer { seed: 0, facts, memory: memory.clone(), approver: talker.clone() });
             let run = Lend::<Run> {
                 id: ResourceId::new("run", "1"),
                 rights: Rights::default(),

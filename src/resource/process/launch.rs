@@ -11,14 +11,15 @@ use super::{
 use crate::resource::Failure;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::Mode,
+    fs::{MemfdFlags, Mode, memfd_create},
     process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal, setsid, umask},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    io::{self, BufRead, Write},
+    fs::File,
+    io::{self, BufRead, Seek, Write},
     os::{fd::OwnedFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -32,6 +33,9 @@ pub struct Program {
     env: BTreeMap<String, String>,
     /// Whom to become; none: stay who Backout is.
     user: Option<User>,
+    /// What it finds on its standard input; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,7 +75,11 @@ impl Program {
             usual.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         all.extend(env.clone());
         all.insert(mark.0.to_owned(), mark.1.to_owned());
-        Ok(Self { run: run.to_vec(), dir: dir.to_owned(), env: all, user: other })
+        Ok(Self { run: run.to_vec(), dir: dir.to_owned(), env: all, user: other, input: None })
+    }
+
+    pub fn reading(self, input: Option<&str>) -> Self {
+        Self { input: input.map(ToOwned::to_owned), ..self }
     }
 
     /// Starts it in a session and group of its own. Another process of this executable becomes the program, because what
@@ -132,6 +140,16 @@ fn launch() -> io::Result<std::convert::Infallible> {
     umask(Mode::from_raw_mode(0o022));
     std::env::set_current_dir(&program.dir)
         .map_err(|e| io::Error::new(e.kind(), format!("the folder that it runs in: {e}")))?;
+    let input = match &program.input {
+        Some(text) => {
+            // A pipe might have no room for it, and nobody would be left to write the rest.
+            let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
+            file.write_all(text.as_bytes())?;
+            file.rewind()?;
+            Stdio::from(file)
+        }
+        None => Stdio::null(),
+    };
     let (name, arguments) = program.run.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    Err(Command::new(name).args(arguments).env_clear().envs(&program.env).stdin(Stdio::null()).exec())
+    Err(Command::new(name).args(arguments).env_clear().envs(&program.env).stdin(input).exec())
 }

@@ -43,6 +43,8 @@ pub trait Approver: Send + Sync {
 
 /// The run as it is looked at.
 pub struct Observer {
+    /// Which run of all runs anywhere it is; its number is another's too.
+    pub seed: u64,
     pub facts: Facts,
     pub memory: Arc<Mutex<Memory>>,
     pub approver: Arc<dyn Approver>,

@@ -335,11 +335,11 @@ settings.watch = []
                 |      ^^^
                 = leave out `restore`, or say `exclusive = true` if it belongs to this product alone
 
-            backout.toml:76:1: unknown key `channel` in `allow."acme/shop"`
+            backout.toml:76:9: there is no channel `ops`
                 |
              76 | channel.ops = { may = ["send"] }
-                | ^^^^^^^
-                = there are `versions`, `database`, `tree`, `service`, `metrics`, `probe`, `tool`, `require`
+                |         ^^^
+                = add a section `[channel.ops]`
 
             backout.toml:79:12: `allow."acme/shop".require.max-risk` cannot be `huge`
                 |

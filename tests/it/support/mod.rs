@@ -1,10 +1,14 @@
 //! What several subjects need.
+pub mod alertmanager;
 pub mod bench;
 pub mod call;
 pub mod command;
 pub mod disk;
 pub mod faulty;
+pub mod gateway;
 pub mod guests;
+pub mod hook;
+pub mod mail;
 pub mod packages;
 pub mod postgres;
 pub mod product;

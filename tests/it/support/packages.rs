@@ -31,6 +31,7 @@ pub fn whole() -> Vec<u8> {
         ("backout:host/metrics@0.1.0", &["query"]),
         ("backout:host/probe@0.1.0", &["get"]),
         ("backout:host/tool@0.1.0", &["run"]),
+        ("backout:host/notify@0.1.0", &["send"]),
     ])
 }
 

@@ -53,7 +53,8 @@ impl Script {
         let place = Place::new("upgrade", false, "", 1);
         let gate = Gate::new(Arc::new(journal), run, place, events, cancel.clone());
         let memory = Arc::new(Mutex::new(Memory::of(run)));
-        let observer = Observer { facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
+        let observer =
+            Observer { seed: 7, facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
         let access = Access::<Run> { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
         let mut resources = Resources::default();
         resources.run.0.insert(RUN.to_owned(), lend("run", "", access));

@@ -88,9 +88,39 @@ impl Command {
         }
     }
 
-    fn program(&self, run: &[String], key: &str) -> Result<Program, Failure> {
+    fn program(&self, run: &[String], key: &str, told: &[(&str, &str)]) -> Result<Program, Failure> {
         let Section { dir, env, user, .. } = &self.section;
-        Program::new(run, dir, env, user.as_deref(), (MARK, &self.mark(key)))
+        let mut env = env.clone();
+        env.extend(told.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Program::new(run, dir, &env, user.as_deref(), (MARK, &self.mark(key)))
+    }
+
+    /// With what it reads, and variables that say more about the call.
+    pub async fn run_with(
+        &self,
+        input: Option<&str>,
+        told: &[(&str, &str)],
+        call: &CallCtx,
+    ) -> Result<String, Failure> {
+        self.end_leftovers(call).await?;
+        let program = self.program(&self.section.run, &call.key, told)?.reading(input);
+        let evidence = serde_json::to_value(Evidence { began: moment() });
+        call.evidence(evidence.map_err(|e| Failure::failed(e.to_string()))?).await?;
+        let ran = self.guarded(program, call).await?;
+        let words = |how: &str| self.words(&format!("`{}`", self.name), how, &ran);
+        match ran.end {
+            End::Late(how) => {
+                Err(Failure::timed_out(format!("`{}` did not end in its time, and was ended with {how}", self.name)))
+            }
+            End::Itself(how, left) if how.well() => {
+                if left > 0 {
+                    call.progress(&format!("ended {left} processes that `{}` had left behind", self.name), 0, 0);
+                }
+                Ok(ran.outputs[0].text(&self.redaction))
+            }
+            End::Itself(how, _) => Err(Failure::failed(words(&format!("failed with {how}")))),
+            End::Unguarded => Err(Failure::inconclusive(words("was ended, because its guard was"))),
+        }
     }
 
     /// Until everything of it is gone.
@@ -169,7 +199,7 @@ impl Command {
     async fn check(&self, check: &Check, call: &CallCtx) -> Result<Looked, Failure> {
         call.progress(&format!("asking the check of `{}`", self.name), 0, 0);
         let call = CallCtx { deadline: Instant::now() + check.timeout, ..call.clone() };
-        let ran = self.guarded(self.program(&check.run, &call.key)?, &call).await?;
+        let ran = self.guarded(self.program(&check.run, &call.key, &[])?, &call).await?;
         let how = match ran.end {
             End::Itself(Ended::Code(0), _) => return Ok(Looked::Done(ran.outputs[0].text(&self.redaction))),
             End::Itself(Ended::Code(1), _) => return Ok(Looked::NotDone),
@@ -242,24 +272,6 @@ impl Observe for Command {
 #[async_trait]
 impl Mutate for Command {
     async fn run(&self, call: &CallCtx) -> Result<String, Failure> {
-        self.end_leftovers(call).await?;
-        let program = self.program(&self.section.run, &call.key)?;
-        let evidence = serde_json::to_value(Evidence { began: moment() });
-        call.evidence(evidence.map_err(|e| Failure::failed(e.to_string()))?).await?;
-        let ran = self.guarded(program, call).await?;
-        let words = |how: &str| self.words(&format!("`{}`", self.name), how, &ran);
-        match ran.end {
-            End::Late(how) => {
-                Err(Failure::timed_out(format!("`{}` did not end in its time, and was ended with {how}", self.name)))
-            }
-            End::Itself(how, left) if how.well() => {
-                if left > 0 {
-                    call.progress(&format!("ended {left} processes that `{}` had left behind", self.name), 0, 0);
-                }
-                Ok(ran.outputs[0].text(&self.redaction))
-            }
-            End::Itself(how, _) => Err(Failure::failed(words(&format!("failed with {how}")))),
-            End::Unguarded => Err(Failure::inconclusive(words("was ended, because its guard was"))),
-        }
+        self.run_with(None, &[], call).await
     }
 }

@@ -18,6 +18,7 @@ const UPGRADE: &[(&str, Action)] = &[
     ("payload", unpack),
     ("clock", wait),
     ("report", tell),
+    ("notify", announce),
     ("approval", ask),
     ("probe", knock),
     ("metrics", measure),
@@ -111,6 +112,13 @@ fn wait() -> Result {
 fn tell() -> Result {
     report::check(report::Area::Security, "the door is shut", true, "looked twice");
     report::note("nobody was there");
+    Ok(())
+}
+
+fn announce() -> Result {
+    notify::send("ops", "half of it is done", "and the rest\nfollows")?;
+    assert_eq!(notify::send("ops", " ", "no title").unwrap_err().kind, Kind::Invalid);
+    assert_eq!(notify::send("elsewhere", "anybody?", "").unwrap_err().kind, Kind::Denied);
     Ok(())
 }
 

@@ -1,0 +1,4 @@
+//! Telling people.
+mod host;
+pub mod ops;
+pub use host::{link, wit};
