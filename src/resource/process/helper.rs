@@ -113,6 +113,8 @@ impl Wire {
     pub fn report(&mut self, report: &impl Serialize) {
         let Ok(mut line) = serde_json::to_vec(report) else { return };
         line.push(b'\n');
+        // A listener, which is the same socket, does not block; a long report must, or a part of it would be lost.
+        let _ = self.0.set_nonblocking(false);
         // Backout may have ended; the work goes on, or ends, without that.
         let _ = self.0.write_all(&line);
     }
