@@ -44,7 +44,7 @@ impl Reading<'_> {
             "command" => {
                 let command = self.command(&table);
                 command.map(|command| {
-                    let super::Command { run, dir, env, user } = command;
+                    let super::Command { run, surroundings: super::Surroundings { dir, env, user } } = command;
                     Driver::Command(channel::Command { run, dir, env, user })
                 })
             }
