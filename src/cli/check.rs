@@ -6,10 +6,11 @@ use super::{
 use crate::{
     diagnostic::{Mistake, Mistakes},
     package::Package,
+    resource::{CallCtx, Database, Kind, ResourceId, Rights, database},
     site::{Findings, Missing, Note, Site},
 };
 use serde::Serialize;
-use std::{fmt::Write, path::PathBuf};
+use std::{fmt::Write, path::PathBuf, time::Duration};
 
 /// Check the site file, and a package against it; runs nothing
 ///
@@ -93,7 +94,10 @@ impl Checked {
         }
         let mistakes = &mut findings.mistakes;
         match &site {
-            Ok(site) => mistakes.0.extend(site.survey().0),
+            Ok(site) => {
+                mistakes.0.extend(site.survey().0);
+                mistakes.0.extend(look_at_servers(site));
+            }
             Err(wrong) => mistakes.0.extend(wrong.0.clone()),
         }
         match (&site, &package) {
@@ -172,6 +176,35 @@ impl Checked {
         let _ = writeln!(out, "{what}: {verdict}");
         out
     }
+}
+
+/// Whether each server lets Backout do what the site lets packages do.
+fn look_at_servers(site: &Site) -> Vec<Mistake> {
+    let look = async {
+        let mut mistakes = Vec::new();
+        for (name, section) in &site.databases {
+            let id = ResourceId::new(Database::NAME, name);
+            let grants = site.allow.values().flat_map(|allow| &allow.grants).filter(|grant| grant.is == id);
+            let rights: Rights = grants.flat_map(|grant| grant.may.iter()).collect();
+            let call = CallCtx::aside("check".to_owned(), Duration::from_secs(20));
+            let found = match database::drivers::lacking(section, &rights, &call).await {
+                Ok(lacking) => lacking.into_iter().map(|lacking| (lacking.what, Some(lacking.say))).collect(),
+                Err(failure) => vec![(failure.message, failure.hint)],
+            };
+            for (what, hint) in found {
+                let mut mistake = Mistake::new(format!("database `{name}`: {what}"));
+                if let Some(hint) = hint {
+                    mistake = mistake.hint(hint);
+                }
+                mistakes.push(match site.location(&id) {
+                    Some(location) => mistake.at(location),
+                    None => mistake,
+                });
+            }
+        }
+        mistakes
+    };
+    dry::wait(look).unwrap_or_else(|error| vec![Mistake::new(error.to_string())])
 }
 
 /// What is there is told in any case, so that whoever writes the manifest can copy it. Without a right that is needed nobody looks.

@@ -46,6 +46,17 @@ trait Product: Send + Sync {
     fn is_file(&self) -> bool {
         true
     }
+    /// Expressions in its own SQL: the bytes 0a and ff, and how they come back; a text of so many bytes; one far too big.
+    fn bytes(&self) -> (&str, &str) {
+        ("x'0aff'", "0aff")
+    }
+    fn text_of(&self, length: usize) -> String {
+        format!("printf('%{length}s', 'x')")
+    }
+    /// What no query may say, besides what none may say anywhere.
+    fn wrong(&self) -> &[&str] {
+        &["SELECT"]
+    }
 }
 
 struct Connected {
@@ -486,8 +497,9 @@ async fn a_discarded_snapshot_leaves_nothing(product: &dyn Product) {
 async fn a_query_only_reads(product: &dyn Product) {
     let access = product.access(true);
     let query = async |sql: &str| access.observer.query(sql, &call()).await;
-    let rows = query("SELECT id, customer, total, NULL, x'0aff' FROM orders WHERE id = 2 -- the second").await.unwrap();
-    assert_eq!(rows, [["2", "c2", "2.5", "", "0aff"]]);
+    let (bytes, printed) = product.bytes();
+    let asked = format!("SELECT id, customer, total, NULL, {bytes} FROM orders WHERE id = 2 -- the second");
+    assert_eq!(query(&asked).await.unwrap(), [["2", "c2", "2.5", "", printed]]);
     assert_eq!(
         query("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3) SELECT i FROM n")
             .await
@@ -509,9 +521,11 @@ async fn a_query_only_reads(product: &dyn Product) {
         "COMMIT",
         "",
         "  -- nothing",
-        "SELECT",
         "SELECT '\0'",
-    ] {
+    ]
+    .iter()
+    .chain(product.wrong())
+    {
         refused(product, FailureKind::Invalid, query(sql).await);
     }
     refused(product, FailureKind::NotFound, query("SELECT * FROM no_such").await);
@@ -526,8 +540,8 @@ async fn a_query_is_bounded(product: &dyn Product) {
     };
     assert_eq!(query(numbers(MAX_ROWS)).await.unwrap().len(), MAX_ROWS);
     refused(product, FailureKind::Invalid, query(numbers(MAX_ROWS + 1)).await);
-    refused(product, FailureKind::Invalid, query(format!("SELECT printf('%{MAX_BYTES}s', 'x')")).await);
-    refused(product, FailureKind::Invalid, query("SELECT zeroblob(1000000000)".into()).await);
+    refused(product, FailureKind::Invalid, query(format!("SELECT {}", product.text_of(MAX_BYTES))).await);
+    refused(product, FailureKind::Invalid, query(format!("SELECT {}", product.text_of(1_000_000_000))).await);
     refused(product, FailureKind::Invalid, query(format!("SELECT '{}'", "x".repeat(1 << 20))).await);
     let soon = CallCtx { deadline: Instant::now() + Duration::from_millis(200), ..call() };
     let began = Instant::now();

@@ -135,6 +135,15 @@ impl Product for Shop {
     fn is_file(&self) -> bool {
         false
     }
+    fn bytes(&self) -> (&str, &str) {
+        ("'\\x0aff'::bytea", "\\x0aff")
+    }
+    fn text_of(&self, length: usize) -> String {
+        format!("repeat('x', {length})")
+    }
+    fn wrong(&self) -> &[&str] {
+        &["SELECT FROM WHERE", "CALL something()"]
+    }
 }
 
 impl Drop for Shop {

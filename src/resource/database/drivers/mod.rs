@@ -3,8 +3,10 @@ mod postgres;
 pub mod simulated;
 mod sqlite;
 
+pub use postgres::Lacking;
+
 use super::{Database, Driver, Section};
-use crate::resource::{Access, CallCtx, Failure, Pace, copies::Fingerprint, room::Need};
+use crate::resource::{Access, CallCtx, Failure, Pace, Rights, copies::Fingerprint, room::Need};
 use std::{path::Path, sync::Arc};
 
 /// Both halves of the driver that the section names. Nothing is opened yet: a database that is away is an answer, later.
@@ -39,6 +41,16 @@ pub async fn duplicate(
     match &section.driver {
         Driver::Sqlite { path } => sqlite::Sqlite::new(name, path, section.exclusive).duplicate(to, pace, call).await,
         Driver::Postgres(_) => Err(not_rehearsed()),
+    }
+}
+
+/// What the system behind it would have to allow Backout, so that it can do what it is granted here.
+pub async fn lacking(section: &Section, rights: &Rights, call: &CallCtx) -> Result<Vec<Lacking>, Failure> {
+    match &section.driver {
+        Driver::Sqlite { .. } => Ok(Vec::new()),
+        Driver::Postgres(server) => {
+            postgres::lacking(&postgres::Postgres::new(server, section.exclusive), rights, call).await
+        }
     }
 }
 

@@ -223,12 +223,17 @@ async fn is_superuser(session: &Client) -> Result<bool, Failure> {
 
 /// No limit binds a superuser, so an application that is one would come back.
 async fn refuse_superusers(session: &Client, postgres: &Postgres) -> Result<(), Failure> {
-    const WHICH: &str = "SELECT rolname::text FROM pg_roles WHERE rolsuper AND rolname = ANY($1::text[])";
-    let rows = session.query(WHICH, &[&postgres.server.fence_roles]).await.map_err(told)?;
-    match rows.first() {
-        Some(row) => Err(superuser(row.get(0))),
+    match listed_superuser(session, postgres).await? {
+        Some(role) => Err(superuser(&role)),
         None => Ok(()),
     }
+}
+
+/// Of the roles that the site lists.
+pub async fn listed_superuser(session: &Client, postgres: &Postgres) -> Result<Option<String>, Failure> {
+    const WHICH: &str = "SELECT rolname::text FROM pg_roles WHERE rolsuper AND rolname = ANY($1::text[])";
+    let rows = session.query(WHICH, &[&postgres.server.fence_roles]).await.map_err(told)?;
+    Ok(rows.first().map(|row| row.get(0)))
 }
 
 fn superuser(role: &str) -> Failure {

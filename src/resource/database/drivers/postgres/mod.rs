@@ -6,6 +6,7 @@ mod copies;
 mod error;
 mod execute;
 mod fence;
+mod privileges;
 mod query;
 mod statements;
 mod stream;
@@ -18,6 +19,7 @@ use crate::resource::{
 };
 use async_trait::async_trait;
 use connection::{in_time, soon, while_wanted};
+pub use privileges::{Lacking, lacking};
 use serde_json::Value;
 use std::time::Duration;
 
