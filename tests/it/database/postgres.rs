@@ -271,10 +271,13 @@ async fn one_big_value_is_not_read_to_its_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_question_that_was_given_up_ends_at_the_server() {
+    // Not even then.
+    const SLEEPS: &str = "SELECT set_config('client_connection_check_interval', '0', false), \
+        set_config('statement_timeout', '0', false), set_config('application_name', 'me', false), pg_sleep(600)";
     let shop = Shop::new();
     let access = shop.access(true);
     let call = call();
-    let asking = access.observer.query("SELECT pg_sleep(600)", &call);
+    let asking = access.observer.query(SLEEPS, &call);
     let _ = tokio::time::timeout(Duration::from_millis(300), asking).await.unwrap_err();
     let there =
         format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND query LIKE '%sleep%'", shop.database);

@@ -5,7 +5,7 @@ use super::{
     error::told,
 };
 use crate::{
-    diagnostic::shown,
+    plain,
     resource::{CallCtx, Failure, database::Session},
 };
 use tokio_postgres::Client;
@@ -75,7 +75,7 @@ fn seconds(age: i64) -> u32 {
 
 /// Names that others have given.
 fn short(name: &str) -> String {
-    shown(&name.chars().take(60).collect::<String>())
+    name.chars().take(60).map(|c| if plain::hidden(c) { '\u{FFFD}' } else { c }).collect()
 }
 
 /// For people: the first ones by name.

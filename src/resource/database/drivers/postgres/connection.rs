@@ -8,7 +8,7 @@ use super::{
     stream::Stream,
     tls,
 };
-use crate::resource::{CallCtx, Failure, FailureKind};
+use crate::resource::{CallCtx, Failure, FailureKind, database::Server};
 use sha2::{Digest, Sha256};
 use std::{
     future::Future,
@@ -19,8 +19,8 @@ use std::{
     },
     time::Duration,
 };
-use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls, error::SqlState};
+use tokio::{runtime::Handle, task::JoinHandle};
+use tokio_postgres::{CancelToken, Client, Config, NoTls, error::SqlState};
 
 /// How long a connection waits for a lock of the application.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,9 +47,16 @@ pub struct Session {
     client: Client,
     driver: JoinHandle<()>,
     exceeded: Arc<AtomicBool>,
+    /// Of a script's statement, to be ended by its own name: the script may have set everything that would end it otherwise.
+    at_work: Option<Server>,
 }
 
 impl Session {
+    /// Nothing is left to end.
+    pub fn finished(&mut self) {
+        self.at_work = None;
+    }
+
     /// The server wanted to send more than it may.
     pub fn exceeded(&self) -> bool {
         self.exceeded.load(Ordering::Relaxed)
@@ -70,6 +77,23 @@ impl DerefMut for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.driver.abort();
+        if let (Some(server), Ok(runtime)) = (self.at_work.take(), Handle::try_current()) {
+            let token = self.client.cancel_token();
+            runtime.spawn(async move { tokio::time::timeout(PATIENCE, end(&server, token)).await });
+        }
+    }
+}
+
+/// The server ends what the connection is at. That it cannot be reached is no news to whoever has given it up.
+async fn end(server: &Server, token: CancelToken) {
+    let Ok(stream) = Stream::open(server, ANY).await else { return };
+    let ended = match tls::wanted(server) {
+        Ok((_, Some(connector))) => token.cancel_query_raw(stream, connector).await,
+        Ok((_, None)) => token.cancel_query_raw(stream, NoTls).await,
+        Err(_) => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(code = ?error.code(), "a statement that was given up may go on for a while");
     }
 }
 
@@ -117,7 +141,8 @@ impl Postgres {
                     (client, tokio::spawn(ended(connection)))
                 }
             };
-            Ok(Session { client, driver, exceeded })
+            let script = matches!(with, Use::Asking { .. } | Use::Obeying);
+            Ok(Session { client, driver, exceeded, at_work: script.then(|| server.clone()) })
         };
         // The library's own part is big, and is in all that connects.
         in_time(call, Box::pin(connected)).await

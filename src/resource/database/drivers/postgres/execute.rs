@@ -56,15 +56,8 @@ pub async fn execute(postgres: &Postgres, sql: &str, call: &CallCtx) -> Result<u
     if statements.iter().any(|statement| statement.is_of_transactions()) {
         return Err(Failure::invalid("a script begins and ends no transaction: its statements are one"));
     }
-    let session = postgres.connect(Use::Obeying, call).await?;
-    // A commit that is reported is never undone by a power failure.
-    session
-        .batch_execute(
-            "BEGIN READ WRITE; SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-             WHERE pg_catalog.current_setting('synchronous_commit') = 'off'",
-        )
-        .await
-        .map_err(told)?;
+    let mut session = postgres.connect(Use::Obeying, call).await?;
+    session.batch_execute("BEGIN READ WRITE").await.map_err(told)?;
     let mut mark = mark(&session).await?;
     for statement in statements {
         // In the protocol for one statement: what was cut wrongly is refused here.
@@ -77,12 +70,17 @@ pub async fn execute(postgres: &Postgres, sql: &str, call: &CallCtx) -> Result<u
         return Err(Failure::failed("the statements have ended their own transaction; look what of them took effect"));
     }
     let rows = mark.rows;
+    // A commit that is reported is never undone by a power failure, whatever the script has set.
+    const DURABLE: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
+         WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
+    session.batch_execute(DURABLE).await.map_err(told)?;
     keep_number(postgres, &session, call).await?;
     call.evidence(written(&Evidence::Statements(mark))?).await?;
     if Instant::now() >= call.deadline {
         return Err(Failure::timed_out("the time was over; nothing was changed"));
     }
     session.batch_execute("COMMIT").await.map_err(told)?;
+    session.finished();
     // It has happened. A journal that cannot take this cannot take the outcome either, and says so then.
     if let Ok(evidence) = written(&Evidence::Committed { rows }) {
         let _ = call.evidence(evidence).await;

@@ -18,7 +18,7 @@ const MAX_SENT: u64 = 4 * MAX_BYTES as u64 + (1 << 20);
 
 pub async fn query(postgres: &Postgres, sql: &str, call: &CallCtx) -> Result<Vec<Vec<String>>, Failure> {
     limit_length(sql, MAX_SQL)?;
-    let session = postgres.connect(Use::Asking { most: MAX_SENT }, call).await?;
+    let mut session = postgres.connect(Use::Asking { most: MAX_SENT }, call).await?;
     session.batch_execute("BEGIN READ ONLY").await.map_err(told)?;
     // In the protocol for one statement, so that nothing can follow it; as one that can be planned, so that it is none that
     // begins, ends or sets something; and answered by the other protocol, which has values as the server prints them. The line
@@ -41,6 +41,7 @@ pub async fn query(postgres: &Postgres, sql: &str, call: &CallCtx) -> Result<Vec
         }
         rows.push(values);
     }
+    session.finished();
     Ok(rows)
 }
 
