@@ -3,7 +3,7 @@ use super::{facts::Metric, news::output};
 use crate::{
     condition::{Dimension, Unit, scaled},
     journal::{Place, Request},
-    resource::Verdict,
+    resource::{Verdict, metrics::Baseline},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ pub struct Metrics(Vec<Metric>);
 impl Metrics {
     /// The newest baseline counts.
     pub fn baseline(&mut self, request: &Request, value: &Value) {
-        let medians: BTreeMap<String, f64> = output(value).unwrap_or_default();
+        let recorded: BTreeMap<String, Baseline> = output(value).unwrap_or_default();
         let measures: BTreeMap<String, Dimension> =
             request.request.get("measures").and_then(output).unwrap_or_default();
-        for (name, median) in medians {
+        for (name, Baseline { median, .. }) in recorded {
             let dimension = measures.get(&name).copied().unwrap_or(Dimension::Any);
             let metric = self.metric(&request.resource, &name);
             metric.before = Some(median);

@@ -6,6 +6,7 @@ use crate::{
     resource::{
         Failure, Ruling, Verdict,
         copies::{Lost, Restored, Snapshot},
+        metrics::Baseline,
     },
 };
 use serde::de::DeserializeOwned;
@@ -35,7 +36,7 @@ pub fn is_check(operation: &str) -> bool {
     let function = operation.split_once('.').map_or("", |(_, function)| function);
     function == "check"
         || function.starts_with("check-")
-        || matches!(operation, "metrics.watch" | "probe.until" | "probe.tcp")
+        || matches!(operation, "metrics.compare" | "metrics.watch" | "probe.until" | "probe.tcp")
 }
 
 impl News {
@@ -67,15 +68,15 @@ impl News {
                 self.restored.extend(output::<Restored>(value).map(|r| format!("{label} {}", restored(&r))));
             }
             "metrics.baseline" => {
-                let medians: BTreeMap<String, f64> = output(value).unwrap_or_default();
+                let recorded: BTreeMap<String, Baseline> = output(value).unwrap_or_default();
                 let measures = request.request.get("measures").and_then(output::<BTreeMap<String, Dimension>>);
                 let measures = measures.unwrap_or_default();
-                let median = |(name, value): (&String, &f64)| {
+                let median = |(name, baseline): (&String, &Baseline)| {
                     let dimension = measures.get(name).copied().unwrap_or(Dimension::Any);
-                    let (value, unit) = scaled(*value, dimension, None);
+                    let (value, unit) = scaled(baseline.median, dimension, None);
                     format!("{} {}", text::line(name, 80), text::measured(value, unit))
                 };
-                self.others.push(medians.iter().map(median).collect::<Vec<_>>().join(", "));
+                self.others.push(recorded.iter().map(median).collect::<Vec<_>>().join(", "));
             }
             "database.execute" => {
                 self.others.extend(value.as_u64().map(|n| format!("{} changed", text::counted(n, "row", "rows"))));

@@ -332,7 +332,10 @@ fn unsafe_code_stands_in_three_places() {
 /// Files of a capability beside the three that each has.
 const MORE: &[(&str, &str)] = &[
     ("backup/restore_point.rs", "which snapshot a label means is the restore point's to say"),
+    ("metrics/comparing.rs", "what samples say against a baseline"),
     ("metrics/facts.rs", "what conditions may speak of, from what a resource has"),
+    ("metrics/sampling.rs", "samples in the course of time"),
+    ("metrics/shift.rs", "the method of a comparison, with its sources"),
     ("metrics/watching.rs", "how samples become a verdict"),
     ("probe/answer.rs", "what conditions may speak of in an answer"),
 ];

@@ -6,7 +6,7 @@ use crate::{
     gate::Error,
     resource::{
         Lend, Metrics,
-        metrics::{Alert, AlertState, HostMetrics},
+        metrics::{Alert, AlertState, Baseline, HostMetrics},
         run::RUN,
     },
 };
@@ -48,6 +48,11 @@ impl wit::Host for Call<'_> {
         let (allowed, baselines) = (self.queries(&metrics), self.baselines(&metrics));
         Ok(self.perform(ops::Watch { metrics, that, time, allowed, baselines }).await?.answer()?)
     }
+    async fn compare(&mut self, metrics: String, that: String, time: u32) -> Result<(), Error> {
+        let that = bounded("condition", that, condition::MAX_LENGTH)?;
+        let (allowed, recorded) = (self.queries(&metrics), self.recorded(&metrics));
+        Ok(self.perform(ops::Compare { metrics, that, time, allowed, recorded }).await?.answer()?)
+    }
     async fn alerts(&mut self, metrics: String) -> Result<Vec<wit::Alert>, Error> {
         Ok(self.perform(ops::Alerts { metrics }).await?.into_iter().map(Into::into).collect())
     }
@@ -72,14 +77,19 @@ impl Call<'_> {
     }
 
     /// The baselines of the metrics that the need lists.
-    fn baselines(&self, label: &str) -> BTreeMap<String, f64> {
+    fn recorded(&self, label: &str) -> BTreeMap<String, Baseline> {
         let (Some(lend), Some(run)) = (self.lent_metrics(label), self.resources.run.0.get(RUN)) else {
             return BTreeMap::new();
         };
         let memory = run.access.observer.memory();
         let known = memory.restore_point.baselines.get(&lend.id.name);
         let listed = known.into_iter().flatten().filter(|(name, _)| lend.terms.queries.contains(name));
-        listed.map(|(name, median)| (name.clone(), *median)).collect()
+        listed.map(|(name, baseline)| (name.clone(), baseline.clone())).collect()
+    }
+
+    /// Their medians.
+    fn baselines(&self, label: &str) -> BTreeMap<String, f64> {
+        self.recorded(label).into_iter().map(|(name, baseline)| (name, baseline.median)).collect()
     }
 }
 

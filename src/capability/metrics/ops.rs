@@ -1,5 +1,7 @@
 use super::{
+    comparing::{self, Compared, comparable},
     facts::{self, Facts, line, median, not_listed, sample, warned},
+    sampling::{Clock, Seen},
     watching::{ROW, Ruled, Watching},
 };
 use crate::{
@@ -7,22 +9,22 @@ use crate::{
     condition::{Condition, Dimension},
     gate::{Operation, class},
     resource::{
-        self, Area, CallCtx, Failure, FailureKind, Metrics, Reading, Right, Ruling, Verdict,
-        metrics::{Alert, HostMetrics, Observer},
+        Area, CallCtx, Failure, FailureKind, Metrics, Reading, Right, Ruling, Verdict,
+        metrics::{self, Alert, HostMetrics, Observer},
     },
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
-use tokio::time::{Interval, MissedTickBehavior, interval};
 
-const EVERY: Duration = Duration::from_secs(1);
 /// For what an operation does besides waiting for its own time: the last sample, a page that hangs.
 const SLACK: Duration = Duration::from_secs(60);
 /// Samples with data that a median takes.
 const FEWEST: usize = 3;
+/// Seconds of a comparison: fewer samples never say anything.
+const SHORTEST: u32 = 24;
 /// Seconds of a baseline.
 const MAX_WINDOW: u32 = 3600;
 
@@ -67,15 +69,15 @@ impl Operation for Baseline {
     const RIGHT: Option<Right> = Some(Right::Read);
     type On = Metrics;
     type Class = class::Observe;
-    /// The median of each metric that had data.
-    type Output = BTreeMap<String, f64>;
+    /// Of each metric that had data.
+    type Output = BTreeMap<String, metrics::Baseline>;
     fn label(&self) -> &str {
         &self.metrics
     }
     fn deadline(&self, _: Duration) -> Duration {
         Duration::from_secs(self.window.into()) + SLACK
     }
-    async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<BTreeMap<String, f64>, Failure> {
+    async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<Self::Output, Failure> {
         let names: Vec<String> = self.measures.keys().cloned().collect();
         if names.is_empty() {
             return Err(Failure::denied("the need lists no queries, so there is nothing to record"));
@@ -85,14 +87,14 @@ impl Operation for Baseline {
         }
         let samples = self.samples(&names, metrics, call).await?;
         let enough = samples.values.into_iter().filter(|(_, values)| values.len() >= FEWEST);
-        let medians: BTreeMap<String, f64> =
-            enough.filter_map(|(name, values)| Some((name, median(values)?))).collect();
-        if medians.is_empty() {
+        let recorded: Self::Output =
+            enough.filter_map(|(name, values)| Some((name, comparing::baseline(&values)?))).collect();
+        if recorded.is_empty() {
             let why = samples.silence.map(|why| format!(": {why}")).unwrap_or_default();
             let taken = samples.taken;
             return Err(Failure::inconclusive(format!("no metric had data in {FEWEST} of {taken} samples{why}")));
         }
-        Ok(medians)
+        Ok(recorded)
     }
 }
 
@@ -281,6 +283,107 @@ impl Operation for Watch {
 }
 
 #[derive(Serialize)]
+pub struct Compare {
+    pub metrics: String,
+    pub that: String,
+    /// seconds
+    pub time: u32,
+    /// what the need lists
+    pub allowed: Vec<String>,
+    /// of these
+    pub recorded: BTreeMap<String, metrics::Baseline>,
+}
+impl Compare {
+    fn title(&self, condition: &Condition) -> String {
+        format!("{}: {condition}, {} s as a whole", self.metrics, self.time)
+    }
+    fn condition(&self, metrics: &Observer) -> Result<Condition, Failure> {
+        let condition = facts::read(&self.that, &self.allowed, metrics)?;
+        comparable(&condition)?;
+        match (SHORTEST..=MAX_TIME).contains(&self.time) {
+            true => Ok(condition),
+            false => Err(Failure::invalid(format!("`time` is between {SHORTEST} and {MAX_TIME} seconds"))),
+        }
+    }
+    /// What is wrong with the baselines, whatever the numbers are now.
+    fn unfit(&self, condition: &Condition) -> Option<String> {
+        condition.baselines().into_iter().find_map(|name| match self.recorded.get(name) {
+            Some(baseline) => comparing::unfit(name, baseline),
+            None => Some(format!("no baseline of {name} was recorded")),
+        })
+    }
+}
+impl Operation for Compare {
+    const NAME: &'static str = "metrics.compare";
+    const GIVEN: &'static [&'static str] = &["allowed", "recorded"];
+    const LASTS: bool = true;
+    const RIGHT: Option<Right> = Some(Right::Read);
+    type On = Metrics;
+    type Class = class::Observe;
+    type Output = Verdict;
+    fn label(&self) -> &str {
+        &self.metrics
+    }
+    fn deadline(&self, _: Duration) -> Duration {
+        Duration::from_secs(self.time.into()) + SLACK
+    }
+    fn assume(&self, metrics: &Observer) -> Option<Result<Verdict, Failure>> {
+        let that = match self.condition(metrics) {
+            Ok(that) => that,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let medians = self.recorded.iter().map(|(name, baseline)| (name.clone(), baseline.median)).collect();
+        let right = self.unfit(&that).is_none() && facts::is_open(&that, &medians, metrics);
+        right.then(|| Ok(Verdict::assumed(Area::Performance, self.title(&that))))
+    }
+    async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<Verdict, Failure> {
+        let condition = self.condition(metrics)?;
+        let verdict = |result, detail, readings| Verdict {
+            area: Area::Performance,
+            title: self.title(&condition),
+            result,
+            detail,
+            readings,
+        };
+        // Waiting would not bring it.
+        if let Some(why) = self.unfit(&condition) {
+            return Ok(verdict(Ruling::Inconclusive, why, Vec::new()));
+        }
+        let names: Vec<String> = condition.names().into_iter().map(ToOwned::to_owned).collect();
+        let mut samples: comparing::Samples = names.iter().map(|name| (name.clone(), Vec::new())).collect();
+        let mut keep = |seen: &Seen| {
+            for (name, values) in &mut samples {
+                values.push(seen.sample.get(name).copied().flatten());
+            }
+        };
+        // What an earlier process has seen counts.
+        let earlier: Vec<Seen> = call.earlier.iter().flat_map(|e| &e.evidence).filter_map(Seen::read).collect();
+        earlier.iter().for_each(&mut keep);
+        let watched = Duration::from_secs(earlier.iter().map(|seen| seen.seconds.max(1)).sum());
+        let mut clock = Clock::after(call, watched, self.time);
+        let (mut silence, mut warnings) = (None, BTreeSet::new());
+        while !clock.is_over() {
+            clock.tick(call).await?;
+            let began = Instant::now();
+            let (numbers, why) = sample(&names, metrics, call).await?;
+            warnings.extend(numbers.warnings);
+            let seen = Seen { sample: numbers.values, silence: why, seconds: began.elapsed().as_secs() };
+            call.note(seen.written());
+            keep(&seen);
+            clock.progress(call, &line(&seen.sample, Some(&condition), metrics));
+            silence = seen.silence.or(silence);
+        }
+        let Compared { evaluation, said } = comparing::compare(&condition, &samples, &self.recorded, metrics);
+        let result = evaluation.outcome().into();
+        let said = match (result, silence) {
+            (Ruling::Inconclusive, Some(why)) => format!("{said}: {why}"),
+            _ => said,
+        };
+        Ok(verdict(result, warned(said, &warnings), Reading::of(&evaluation)))
+    }
+}
+
+#[derive(Serialize)]
 pub struct Host {
     pub metrics: String,
 }
@@ -313,76 +416,5 @@ impl Operation for Alerts {
     }
     async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<Vec<Alert>, Failure> {
         metrics.alerts(call).await
-    }
-}
-
-/// One sample of a watch, as whoever goes on with it will read it.
-#[derive(Serialize, Deserialize)]
-struct Seen {
-    sample: BTreeMap<String, Option<f64>>,
-    /// why there was no data
-    #[serde(skip_serializing_if = "Option::is_none")]
-    silence: Option<String>,
-    /// for which it was waited
-    seconds: u64,
-}
-
-impl Seen {
-    fn read(evidence: &serde_json::Value) -> Option<Self> {
-        Self::deserialize(evidence).ok()
-    }
-    fn written(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
-    }
-}
-
-/// A sample every second, for so many seconds. One that took longer lets the next ones fall out.
-struct Clock {
-    /// `None`: no time passes but what is waited for.
-    ticks: Option<Interval>,
-    time: resource::Clock,
-    /// seconds that an earlier process has spent
-    before: Duration,
-    began: Instant,
-    whole: Duration,
-    first: bool,
-}
-
-impl Clock {
-    fn new(call: &CallCtx, seconds: u32) -> Self {
-        Self::after(call, Duration::ZERO, seconds)
-    }
-    fn after(call: &CallCtx, before: Duration, seconds: u32) -> Self {
-        let ticks = (!call.clock.is_simulated()).then(|| {
-            let mut ticks = interval(EVERY);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-            ticks
-        });
-        let whole = Duration::from_secs(seconds.into());
-        Self { ticks, time: call.clock.clone(), before, began: call.clock.now(), whole, first: true }
-    }
-    fn is_over(&self) -> bool {
-        self.elapsed() >= self.whole
-    }
-    fn elapsed(&self) -> Duration {
-        self.before + (self.time.now() - self.began)
-    }
-    async fn tick(&mut self, call: &CallCtx) -> Result<(), Failure> {
-        let first = std::mem::take(&mut self.first);
-        let next = async {
-            match &mut self.ticks {
-                Some(ticks) => drop(ticks.tick().await),
-                None if first => {}
-                None => self.time.sleep(EVERY).await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = call.cancel.cancelled() => Err(Failure::unavailable("cancelled")),
-            () = next => Ok(()),
-        }
-    }
-    fn progress(&self, call: &CallCtx, text: &str) {
-        call.progress(text, self.elapsed().min(self.whole).as_secs(), self.whole.as_secs());
     }
 }

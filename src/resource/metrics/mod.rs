@@ -108,6 +108,42 @@ pub struct Past {
     pub warnings: BTreeSet<String>,
 }
 
+/// What is recorded of a metric, for what comes later to be held against.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Recorded")]
+pub struct Baseline {
+    pub median: f64,
+    /// with data
+    pub samples: u64,
+    /// Between them lies half of the samples.
+    pub quartiles: [f64; 2],
+    /// How many samples say as much as one that is independent of the others.
+    pub memory: f64,
+    /// Medians of stretches of time so long that they are independent of each other.
+    pub batches: Vec<f64>,
+}
+
+/// The first journals have the median alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Recorded {
+    Median(f64),
+    Whole { median: f64, samples: u64, quartiles: [f64; 2], memory: f64, batches: Vec<f64> },
+}
+
+impl From<Recorded> for Baseline {
+    fn from(recorded: Recorded) -> Self {
+        match recorded {
+            Recorded::Median(median) => {
+                Self { median, samples: 0, quartiles: [median; 2], memory: 1.0, batches: Vec::new() }
+            }
+            Recorded::Whole { median, samples, quartiles, memory, batches } => {
+                Self { median, samples, quartiles, memory, batches }
+            }
+        }
+    }
+}
+
 /// Something that somebody has to look at, as the people who watch the product have said beforehand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {

@@ -6,6 +6,7 @@ use crate::{
     resource::{
         ResourceId,
         copies::{Exchange, Restored, Snapshot},
+        metrics::Baseline,
     },
 };
 use serde::Serialize;
@@ -30,8 +31,8 @@ pub struct RestorePoint {
     pub snapshots: BTreeMap<ResourceId, Snapshot>,
     /// Whether all snapshots are of one moment, under a fence.
     pub one_cut: bool,
-    /// Medians by metrics resource of the site, then by metric.
-    pub baselines: BTreeMap<String, BTreeMap<String, f64>>,
+    /// By metrics resource of the site, then by metric.
+    pub baselines: BTreeMap<String, BTreeMap<String, Baseline>>,
     /// Resources that may have changed since their snapshot was taken or refreshed.
     pub changed: BTreeSet<ResourceId>,
     /// Resources whose copy has become live: there is nothing left to exchange.
@@ -136,8 +137,8 @@ impl RestorePoint {
                 Some(Exchange::Unclear(_)) | None => {}
             },
             "metrics.baseline" => {
-                if let Some(medians) = output::<BTreeMap<String, f64>>(value) {
-                    self.baselines.insert(resource.name, medians);
+                if let Some(recorded) = output::<BTreeMap<String, Baseline>>(value) {
+                    self.baselines.insert(resource.name, recorded);
                 }
             }
             _ => {}

@@ -246,7 +246,12 @@ async fn a_baseline_looks_back_and_does_not_wait() {
     script.call().baseline(shop(), 2400).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(30));
     let recorded = script.memory.lock().unwrap().restore_point.baselines["prom"].clone();
-    assert_eq!(recorded, BTreeMap::from([("p95".to_owned(), 0.1)]));
+    assert_eq!(recorded.keys().collect::<Vec<_>>(), ["p95"]);
+    let p95 = &recorded["p95"];
+    assert!(
+        p95.median == 0.1 && p95.quartiles == [0.1, 0.1] && p95.samples > 2000 && p95.batches == [0.1; 20],
+        "{p95:?}"
+    );
     // Whoever asks for what was never there is told the same as ever.
     let lost = script_of(plain(servers.url(), &[("n", "no_such_series")]), &["n"]);
     let (kind, why) = told(lost.call().baseline(shop(), 60).await);
@@ -373,4 +378,48 @@ fn a_wrong_query_is_said_by_check() {
     let ended = site("http://127.0.0.1:1");
     assert_eq!(ended.code, Some(0), "{}", ended.text);
     assert!(ended.text.contains("metrics prom: Prometheus: connection refused"), "{}", ended.text);
+}
+
+#[tokio::test]
+async fn a_comparison_says_what_has_become_of_the_whole() {
+    let servers = start().await;
+    // As it was before, but of the time after it a product of its own shows something else.
+    let product = |name: &str| {
+        let query = format!("{name}_seconds or on() past_seconds");
+        script_of(open(section(servers.url(), &[("p95", query.as_str(), Some(Unit::Seconds))])), &["p95"])
+    };
+    let (good, bad) = (product("compared_good"), product("compared_bad"));
+    let limit = || "p95 <= 1.2 * baseline".to_owned();
+    assert_eq!(told(good.call().compare(shop(), limit(), 60).await).1, "no baseline of p95 was recorded");
+    good.call().baseline(shop(), 10).await.unwrap();
+    let (kind, why) = told(good.call().compare(shop(), limit(), 60).await);
+    assert_eq!(kind, "inconclusive");
+    assert!(why.starts_with("p95: the baseline's ") && why.ends_with(" so it takes 18"), "{why}");
+    for (condition, time) in
+        [("p95 < 1s", 60), ("p95 = baseline", 60), ("p95 <= baseline", 23), ("p95 <= baseline", 86_401)]
+    {
+        assert_eq!(
+            told(good.call().compare(shop(), condition.to_owned(), time).await).0,
+            "invalid",
+            "{condition} {time}"
+        );
+    }
+    for script in [&good, &bad] {
+        script.call().baseline(shop(), 2400).await.unwrap();
+    }
+    servers.show("compared_good_seconds", "0.11");
+    servers.show("compared_bad_seconds", "0.5");
+    shown("compared_bad_seconds", 0.5).await;
+    let (mut call, mut other) = (good.call(), bad.call());
+    let (held, failed) = tokio::join!(call.compare(shop(), limit(), 24), other.compare(shop(), limit(), 24));
+    held.unwrap();
+    let (kind, why) = told(failed);
+    assert_eq!(kind, "failed");
+    let seen = "p95 was 500 ms in the median, half of it 500 ms to 500 ms, before 100 ms, half of it 100 ms to 100 ms, +400 % (must be \
+                <= 1.2 * baseline, here 120 ms): above that in 100 % of pairs, by chance p < 0.0001; 6 batches of ";
+    assert!(why.starts_with(seen), "{why}");
+    let last = verdict(&good.observed().await.pop().unwrap().2);
+    assert_eq!((last.result, last.title.as_str()), (Ruling::Passed, "shop: p95 <= 1.2 * baseline, 24 s as a whole"));
+    assert!(last.detail.contains("above that in 0 % of pairs, by chance p = 1.0000"), "{}", last.detail);
+    assert_eq!(last.readings[0].value, 110.0);
 }

@@ -148,6 +148,8 @@ fn measure() -> Result {
     metrics::baseline("host", 3)?;
     metrics::check("host", "memory > 1MiB and memory <= 5 * baseline")?;
     metrics::watch("host", "memory > 1MiB", 2)?;
+    let compared = metrics::compare("host", "memory <= 5 * baseline", 24);
+    assert_eq!(compared.unwrap_err().kind, Kind::Inconclusive, "four samples of a baseline say nothing");
     assert_eq!(metrics::check("host", "memory < 1B").unwrap_err().kind, Kind::Failed);
     // Other tests on the same server may have some of their own.
     assert!(metrics::alerts("prom")?.iter().all(|alert| !alert.name.is_empty() && alert.since > 0));
