@@ -38,6 +38,16 @@ pub fn hidden(c: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// A name from a file that may come from anybody, as it may be shown: one line, short, nothing a terminal acts on.
+pub fn shown(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut out: String = text.chars().take(LONGEST).map(|c| if hidden(c) { '\u{FFFD}' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        out.push('…');
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::no_commands;

@@ -1,8 +1,8 @@
 use super::{
     Exit, Global, Refused, cut_off,
-    freeing::Freeing,
+    freeing::{Freeing, kept_by_word, refuse_kept},
     lead::{self, Common},
-    ui,
+    moment, ui,
 };
 use crate::{
     journal::RunId,
@@ -43,8 +43,16 @@ impl Args {
                 let why = format!("run {} did not come to a good end; its copies are the way out", newest.last.0);
                 return Err(Refused::new(why).hint("finish with `backout rollback` first").into());
             }
+            if let Some((why, hint)) = refuse_kept(newest, moment::now()) {
+                return Err(Refused::new(why).hint(hint).into());
+            }
             let mine = |p: &&Point| p.package == newest.package && p.run <= newest.run && p.copies().next().is_some();
-            let freeing = Freeing::new(points.iter().filter(mine).cloned().collect(), &hold)?;
+            let (stay, going): (Vec<_>, Vec<_>) =
+                points.iter().filter(mine).partition(|point| kept_by_word(point, moment::now()).is_some());
+            for why in stay.iter().filter_map(|point| refuse_kept(point, moment::now())) {
+                ui::say(&format!("R{}; {}.", why.0.trim_start_matches('r'), why.1));
+            }
+            let freeing = Freeing::new(going.into_iter().cloned().collect(), &hold)?;
             let points = match freeing.points.len() {
                 1 => "1 restore point".to_owned(),
                 count => format!("{count} restore points"),

@@ -9,7 +9,7 @@ use crate::{
 /// Of those that were to free copies, once nothing is left that they had begun to free.
 pub fn close_freeing(lead: &Lead) -> anyhow::Result<()> {
     let Some(reader) = Reader::find(&lead.journal())? else { return Ok(()) };
-    let open = cut_off(lead, &reader, &["commit", "delete"])?;
+    let open = cut_off(lead, &reader, &["commit", "delete", "drop"])?;
     if open.is_empty() {
         return Ok(());
     }
@@ -22,6 +22,7 @@ pub fn close_freeing(lead: &Lead) -> anyhow::Result<()> {
         let ending = match (begun.is_empty(), run.header.command.as_str()) {
             (true, _) => Outcome::Refused("it was cut off before it began to free anything".to_owned()).ending(),
             (false, "commit") => of_cut_off(&Outcome::Committed),
+            (false, "drop") => of_cut_off(&Outcome::Dropped),
             (false, _) => of_cut_off(&Outcome::Deleted),
         };
         Journal::conclude(&lead.journal(), run.run, ending)?;
@@ -34,6 +35,17 @@ pub fn close_unfencing(lead: &Lead) -> anyhow::Result<()> {
     let Some(reader) = Reader::find(&lead.journal())? else { return Ok(()) };
     for run in cut_off(lead, &reader, &["unfence"])? {
         Journal::conclude(&lead.journal(), run.run, of_cut_off(&Outcome::Unfenced))?;
+    }
+    Ok(())
+}
+
+/// Of those that were to keep what was set aside: what they have written down counts, the rest is to be said again.
+pub fn close_keeping(lead: &Lead) -> anyhow::Result<()> {
+    let Some(reader) = Reader::find(&lead.journal())? else { return Ok(()) };
+    for run in cut_off(lead, &reader, &["keep"])? {
+        let message = "it was cut off; `backout aside` says what is kept".to_owned();
+        let ending = Ending { outcome: "failed".to_owned(), exit: 1, message, ..Ending::default() };
+        Journal::conclude(&lead.journal(), run.run, ending)?;
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ pub fn text(report: &Report, folder: Option<&PathBuf>) -> String {
         Some("assessed") => assessed(report),
         Some("committed") => "✓ committed: the copies are freed, the way back has ended.".to_owned(),
         Some("deleted") => "✓ deleted: the copies are freed.".to_owned(),
+        Some("kept") => "✓ kept: `backout aside` says until when.".to_owned(),
+        Some("dropped") => "✓ dropped: what was set aside is freed.".to_owned(),
         Some("unfenced") => "✓ no database is fenced.".to_owned(),
         Some("refused") => format!("✗ refused, nothing was changed: {message}"),
         _ => stopped(report).unwrap_or_else(|| format!("✗ {message}")),

@@ -1,10 +1,14 @@
 //! What commands have in common that free the copies of restore points.
-use super::{Refused, cut_off, lead::Lead, past, state, ui};
+use super::{Refused, aside::kept, cut_off, lead::Lead, past, state, ui};
 use crate::{
-    journal::{Level, Reader},
+    journal::{Level, Reader, RunId, RunSummary},
     report::text,
     resource::ResourceId,
-    run::{Hold, Locks, Run, life_cycle::Outcome, restore_point::Point},
+    run::{
+        Hold, Locks, Run,
+        life_cycle::Outcome,
+        restore_point::{Point, State},
+    },
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,4 +107,43 @@ fn put_back(id: &ResourceId, place: &str) -> String {
         "to free them, put `[{section}]` back into the site and say it again; they are in {}",
         text::line(place, 400)
     )
+}
+
+/// Restore points that somebody still needs, and who.
+pub struct Needs(BTreeMap<RunId, String>);
+
+impl Needs {
+    pub fn of(lead: &Lead, points: &[Point]) -> anyhow::Result<Self> {
+        let mut needs = BTreeMap::new();
+        let unfinished = lead.unfinished()?;
+        // What is freed in part is no way out of anything.
+        for point in points.iter().filter(|point| point.state != State::Committed) {
+            let own = |run: &&RunSummary| [run.run, run.header.restore_point].contains(&point.run);
+            if let Some(run) = unfinished.iter().find(own) {
+                let why = format!("run {} did not come to its end, and needs restore point {}", run.run, point.run);
+                needs.insert(point.run, why);
+            } else if !lead.in_order(point)? {
+                let (last, run) = (point.last.0, point.run);
+                let why = format!("run {last} did not come to a good end; restore point {run} is the way out");
+                needs.insert(point.run, why);
+            }
+        }
+        Ok(Self(needs))
+    }
+
+    pub fn why(&self, point: &Point) -> Option<&str> {
+        self.0.get(&point.run).map(String::as_str)
+    }
+}
+
+/// That somebody has said that what it set aside is to stay.
+pub fn kept_by_word(point: &Point, now: i64) -> Option<String> {
+    let (id, until) = point.kept_by_word(now)?;
+    Some(format!("what was set aside of {} is kept {} (`aside keep`)", text::resource(&id.to_string()), kept(until)))
+}
+
+/// The same of a restore point that is to go, and what to do about it.
+pub fn refuse_kept(point: &Point, now: i64) -> Option<(String, String)> {
+    let hint = format!("`backout aside drop {}` frees it", point.run);
+    Some((format!("restore point {} stays: {}", point.run, kept_by_word(point, now)?), hint))
 }

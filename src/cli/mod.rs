@@ -1,6 +1,7 @@
 //! A file per subcommand: its arguments and what it does. `ui` alone writes to the terminal.
 mod allow;
 mod approve;
+mod aside;
 mod assess;
 mod audit;
 mod begin;
@@ -34,6 +35,7 @@ mod restore_points;
 mod resume;
 mod rollback;
 mod runs;
+mod salvage;
 mod saved;
 mod schema;
 mod shop;
@@ -107,6 +109,8 @@ commands! {
     Show(show),
     Replay(replay),
     RestorePoints(restore_points),
+    Aside(aside),
+    Salvage(salvage),
     Audit(audit),
     Export(export),
     Completions(completions),

@@ -4,10 +4,10 @@ pub mod reader;
 mod source;
 pub mod units;
 
+pub use crate::plain::shown;
 pub use nearest::nearest;
 pub use source::{Location, Source};
 
-use crate::plain;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use std::{fmt, path::Path};
 
@@ -147,14 +147,4 @@ impl From<Mistake> for Mistakes {
     fn from(mistake: Mistake) -> Self {
         Self(vec![mistake])
     }
-}
-
-/// A name from a file that may come from anybody, as it may be shown: one line, short, nothing a terminal acts on.
-pub fn shown(text: &str) -> String {
-    const LONGEST: usize = 200;
-    let mut out: String = text.chars().take(LONGEST).map(|c| if plain::hidden(c) { '\u{FFFD}' } else { c }).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        out.push('…');
-    }
-    out
 }

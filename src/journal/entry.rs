@@ -15,7 +15,7 @@ pub type RunId = u64;
 /// Where in a run an entry belongs. Sequence numbers count within it, so parallel steps never disturb each other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
-    /// `assess`, a phase, or the command of a run without a script (`commit`, `delete`, `unfence`)
+    /// `assess`, a phase, or the command of a run without a script (`commit`, `delete`, `keep`, `drop`, `unfence`)
     pub phase: String,
     /// `verify` runs after the upgrade and again after a rollback
     pub rolled_back: bool,
@@ -319,7 +319,7 @@ fn is_false(value: &bool) -> bool {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
-    /// `upgraded`, `rolled-back`, `prepared`, `verified`, `committed`, `deleted`, `unfenced`, `assessed`, `rehearsed`, `refused`, `stopped`, `in-doubt`, `failed`
+    /// `upgraded`, `rolled-back`, `prepared`, `verified`, `committed`, `deleted`, `kept`, `dropped`, `unfenced`, `assessed`, `rehearsed`, `refused`, `stopped`, `in-doubt`, `failed`
     pub outcome: String,
     pub exit: u8,
     pub message: String,

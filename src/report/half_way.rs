@@ -5,7 +5,8 @@ use super::{
 };
 
 /// Operations that leave the product alone: Backout's own copies and memory.
-const UNNOTICED: &[&str] = &["backup.take", "backup.refresh", "backup.discard", "store.set", "logs.mark"];
+const UNNOTICED: &[&str] =
+    &["backup.take", "backup.refresh", "backup.discard", "backup.keep", "store.set", "logs.mark"];
 
 impl Report {
     /// Whether anything but Backout's own copies may have been touched.

@@ -1,6 +1,6 @@
 //! What is left for people to do.
 use super::{
-    facts::{Report, Todo},
+    facts::{Report, Restored, Todo},
     news::set_aside,
     text,
 };
@@ -32,6 +32,11 @@ pub fn of(report: &Report) -> Vec<Todo> {
                     "" => todo(format!("{resource}: what was live equals the copy; it is kept at {aside}"), None),
                     lost => todo(format!("{resource}: look at what was written since ({lost}), kept at {aside}"), None),
                 }
+            }
+            let written = |r: &Restored| r.aside.is_some() && !r.lost.is_empty() && r.resource.starts_with("database:");
+            if report.restored.iter().any(written) {
+                let command = format!("backout salvage {}", report.run);
+                todo("bring back what only the new version wrote: statements to read and apply".into(), Some(&command));
             }
             if report.restored.iter().any(|r| r.aside.is_some()) {
                 todo("free what was set aside, once nobody needs it".into(), Some("backout commit"));

@@ -146,6 +146,10 @@ pub trait ObserveCopies: Send + Sync {
     async fn inspect(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<(), Failure>;
     /// Returns when nothing that was given up works on its copies any more.
     async fn quiet(&self, call: &CallCtx) -> Result<(), Failure>;
+    /// Bytes that what its exchange set aside takes, with what is kept beside it; `None`: nothing is there, or nobody can say.
+    async fn aside_bytes(&self, _: &Snapshot, _: &CallCtx) -> Result<Option<u64>, Failure> {
+        Ok(None)
+    }
     /// Whether `exchange` of this snapshot has happened, from identities that `evidence` named before it.
     async fn exchanged(&self, snapshot: &Snapshot, evidence: &[serde_json::Value]) -> Result<Exchange, Failure>;
 }

@@ -39,6 +39,10 @@ pub enum Outcome {
     Unverified(String),
     Committed,
     Deleted,
+    /// What was set aside is to stay.
+    Kept,
+    /// What was set aside was freed.
+    Dropped,
     Unfenced,
     /// Nothing was changed.
     Refused(String),
@@ -60,6 +64,8 @@ impl Outcome {
             Self::Unverified(why) => ("unverified", 10, why.as_str()),
             Self::Committed => ("committed", 0, ""),
             Self::Deleted => ("deleted", 0, ""),
+            Self::Kept => ("kept", 0, ""),
+            Self::Dropped => ("dropped", 0, ""),
             Self::Unfenced => ("unfenced", 0, ""),
             Self::Refused(why) => ("refused", 3, why.as_str()),
             Self::Stopped(why) => ("stopped", 5, why.as_str()),
@@ -190,6 +196,22 @@ impl Run {
             copies.map(|(resource, snapshot)| (resource.name.clone(), resource, snapshot)),
         )
         .await
+    }
+
+    /// Has what was set aside of these stay until this moment (milliseconds since 1970-01-01 UTC), or for good.
+    pub async fn keep(&self, aside: &[(ResourceId, Snapshot)], until: Option<i64>) -> Result<(), crate::gate::Error> {
+        let gate = self.host_gate(&self.header().command);
+        for (id, snapshot) in aside {
+            let (resource, snapshot) = (id.name.clone(), Some(snapshot.clone()));
+            if id.kind == Tree::NAME {
+                let keep = backup::ops::Keep::<Tree> { resource, snapshot, until, kind: PhantomData };
+                gate.perform(self.resources(), keep).await?;
+            } else {
+                let keep = backup::ops::Keep::<Database> { resource, snapshot, until, kind: PhantomData };
+                gate.perform(self.resources(), keep).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What cannot be freed keeps nothing else from being freed, and is told at the end.

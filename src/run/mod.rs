@@ -1,4 +1,5 @@
 //! Leads a run along the line: assesses, plans, runs the steps of each phase, turns back when it fails.
+pub mod aside;
 mod before;
 mod fences;
 mod graph;

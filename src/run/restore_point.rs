@@ -146,7 +146,9 @@ impl Point {
             _ => {}
         }
         self.at = self.restore_point().copied.unwrap_or(self.at);
-        if self.restore_point().given_up {
+        let point = self.restore_point();
+        let all_freed = point.snapshots.keys().all(|resource| point.freed.contains(resource));
+        if point.given_up || (all_freed && !point.snapshots.is_empty()) {
             self.state = State::Committed;
         }
     }

@@ -360,8 +360,14 @@ fn capabilities_are_of_one_shape() {
 }
 
 /// What only the host does with an interface's resources.
-const OF_THE_HOST: &[&str] =
-    &["backup.inspect", "backup.settle", "backup.discard", "backup.is-fenced", "database.check-revision"];
+const OF_THE_HOST: &[&str] = &[
+    "backup.inspect",
+    "backup.settle",
+    "backup.discard",
+    "backup.keep",
+    "backup.is-fenced",
+    "database.check-revision",
+];
 
 #[test]
 fn world_registry_folders_and_operations_name_the_same() {

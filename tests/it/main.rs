@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::unreachable, clippy::disallowed_methods, reason = "a test is a user, and may fail by a panic")]
 mod architecture;
+mod aside;
 mod attacks;
 mod audit;
 mod channel;
@@ -46,6 +47,7 @@ mod report;
 mod restore_point;
 mod resume;
 mod retention;
+mod salvage;
 mod saved;
 mod scenario;
 mod schema;

@@ -291,3 +291,34 @@ impl<K: Copied> Operation for Discard<K> {
         Ok(again::<K, _>(half, call).await)
     }
 }
+
+/// Writes down that what an exchange has set aside is to stay. No script can say this: `aside keep` does.
+#[derive(Serialize)]
+pub struct Keep<K> {
+    pub resource: String,
+    pub snapshot: Option<Snapshot>,
+    /// milliseconds since 1970-01-01 UTC; `None`: for good
+    pub until: Option<i64>,
+    #[serde(skip)]
+    pub kind: PhantomData<fn() -> K>,
+}
+impl<K: Copied> Operation for Keep<K> {
+    const NAME: &'static str = "backup.keep";
+    const RIGHT: Option<Right> = Some(Right::Restore);
+    type On = K;
+    type Class = class::Idempotent;
+    type Output = ();
+    fn label(&self) -> &str {
+        &self.resource
+    }
+    fn changes(&self) -> bool {
+        false
+    }
+    fn disturbs(&self) -> bool {
+        false
+    }
+    /// The journal is all that there is to it.
+    async fn execute(&self, _: &K::Mutator, _: &CallCtx) -> Result<(), Failure> {
+        known(&self.snapshot).map(drop)
+    }
+}

@@ -2,15 +2,16 @@
 //! off is finished by saying it again.
 use crate::{
     cli::{
-        Exit, Global, Refused, cut_off,
-        freeing::Freeing,
+        Exit, Global, Refused,
+        aside::keep_aside,
+        cut_off,
+        freeing::{Freeing, Needs, kept_by_word, refuse_kept},
         lead::{self, Common, Lead},
         moment, ui,
     },
     diagnostic::units,
-    journal::{RunId, RunSummary},
+    journal::RunId,
     report::text,
-    resource::{Database, Kind, ResourceId},
     run::{
         life_cycle::Outcome,
         restore_point::{Point, State},
@@ -18,10 +19,7 @@ use crate::{
     },
     site::Site,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 /// Delete restore points
 ///
@@ -95,10 +93,13 @@ impl Delete {
                 ui::say(&format!("Restore point {} was freed before.", point.run));
             }
             let needs = Needs::of(&lead, &points)?;
-            if let Some(why) = going.iter().find_map(|point| needs.0.get(&point.run)) {
+            if let Some(why) = going.iter().find_map(|point| needs.why(point)) {
                 return Err(Refused::new(why)
                     .hint("finish it with `backout resume`, or give it up with `backout rollback`")
                     .into());
+            }
+            if let Some((why, hint)) = going.iter().find_map(|point| refuse_kept(point, moment::now())) {
+                return Err(Refused::new(why).hint(hint).into());
             }
             let lasts = retention::lasts(&points, &going.iter().map(|point| point.run).collect());
             if let (Some(last), false) = (points.iter().find(|p| lasts.contains(&p.run)), self.how.even_the_last) {
@@ -125,7 +126,7 @@ impl Prune {
             let needs = Needs::of(&lead, &points)?;
             let (Which { keep, older_than }, now) = (self.which, moment::now());
             let rule = Rule { keep, older_than, even_the_last: self.how.even_the_last };
-            let held = |point: &Point| needs.0.get(&point.run).cloned().or_else(|| aside(&lead.site, point, now));
+            let held = |point: &Point| needs.why(point).map(str::to_owned).or_else(|| aside(&lead.site, point, now));
             let judged = retention::judge(&points, rule, now, held);
             for (point, stays) in &judged {
                 let why = match stays {
@@ -176,41 +177,14 @@ fn described(point: &Point) -> String {
     format!("run {}, {} ago: {package}, {what}, {}", point.run, text::duration(age), text::bytes(point.bytes()))
 }
 
-/// Restore points that somebody still needs, and who.
-struct Needs(BTreeMap<RunId, String>);
-
-impl Needs {
-    fn of(lead: &Lead, points: &[Point]) -> anyhow::Result<Self> {
-        let mut needs = BTreeMap::new();
-        let unfinished = lead.unfinished()?;
-        // What is freed in part is no way out of anything.
-        for point in points.iter().filter(|point| point.state != State::Committed) {
-            let own = |run: &&RunSummary| [run.run, run.header.restore_point].contains(&point.run);
-            if let Some(run) = unfinished.iter().find(own) {
-                let why = format!("run {} did not come to its end, and needs restore point {}", run.run, point.run);
-                needs.insert(point.run, why);
-            } else if !lead.in_order(point)? {
-                let (last, run) = (point.last.0, point.run);
-                let why = format!("run {last} did not come to a good end; restore point {run} is the way out");
-                needs.insert(point.run, why);
-            }
-        }
-        Ok(Self(needs))
-    }
-}
-
-/// Why what was set aside is not cleared away yet: the site says how long it is kept.
+/// Why what was set aside is not cleared away yet: somebody has said how long it is kept, or the site does.
 fn aside(site: &Site, point: &Point, now: i64) -> Option<String> {
+    if let Some(kept) = kept_by_word(point, now) {
+        return Some(kept);
+    }
     let since = u64::try_from(now.saturating_sub(point.restored_at?)).unwrap_or(0);
     let longest = point.aside().filter_map(|(id, _)| keep_aside(site, id)).max()?;
     let kept = text::duration(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
     (Duration::from_millis(since) < longest)
         .then(|| format!("what was set aside {} ago is kept for {kept} (`keep-aside`)", text::duration(since)))
-}
-
-fn keep_aside(site: &Site, id: &ResourceId) -> Option<Duration> {
-    match id.kind.as_str() {
-        Database::NAME => site.databases.get(&id.name).map(|section| section.keep_aside),
-        _ => site.trees.get(&id.name).map(|section| section.keep_aside),
-    }
 }

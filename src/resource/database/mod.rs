@@ -1,6 +1,7 @@
 //! Databases: who may use them, what is in them, their stand-by copies.
 pub mod drivers;
 mod revision;
+pub mod salvage;
 mod server;
 
 pub use revision::{LONGEST as LONGEST_REVISION, Revisions, live as live_revision};
@@ -8,11 +9,12 @@ pub use server::{Host, Server, Tls};
 
 use super::{
     CallCtx, Failure, Kind,
-    copies::{Copied, MutateCopies, ObserveCopies},
+    copies::{Copied, MutateCopies, ObserveCopies, Snapshot},
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use salvage::Salvaged;
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -90,6 +92,11 @@ pub trait Observe: ObserveCopies {
     async fn shut(&self) -> Result<bool, Failure>;
     /// No fence is up, and nothing is left of one.
     async fn open(&self) -> Result<bool, Failure>;
+    /// What the exchange of this snapshot has set aside, as statements that bring it into what is live, into sheets in this
+    /// folder, which is there and empty. Changes nothing else.
+    async fn salvage(&self, _: &Snapshot, _: &Path, _: &CallCtx) -> Result<Salvaged, Failure> {
+        Err(Failure::invalid("nothing can be salvaged of this kind of database"))
+    }
     /// Whether `execute` has happened, from what `evidence` named before it. Recovers what a crash has left.
     async fn executed(&self, evidence: &[Value], call: &CallCtx) -> Result<Executed, Failure>;
 }

@@ -116,7 +116,7 @@ impl Memory {
             }
             Entry::Observed { request, result: Ok(value), .. } if own && Self::keeps(&request.operation) => {
                 let Ok(resource) = ResourceId::try_from(request.resource.clone()) else { return };
-                self.restore_point.seen(&request.operation, resource, value);
+                self.restore_point.seen(&request.operation, resource, value, recorded.at);
             }
             _ => {}
         }

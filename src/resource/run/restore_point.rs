@@ -39,6 +39,12 @@ pub struct RestorePoint {
     pub restored: BTreeSet<ResourceId>,
     /// What was live before a restore, by resource: the place where it is kept.
     pub aside: BTreeMap<ResourceId, Restored>,
+    /// When each of them was set aside, in milliseconds since 1970-01-01 UTC.
+    #[serde(skip)]
+    pub aside_at: BTreeMap<ResourceId, i64>,
+    /// What was set aside and is to stay, as somebody has said: until when, in the same milliseconds; `None`: for good.
+    #[serde(skip)]
+    pub kept: BTreeMap<ResourceId, Option<i64>>,
     /// Resources whose copies were freed. A commit that was cut off has left the others.
     pub freed: BTreeSet<ResourceId>,
     /// Copies whose proof is older than what was done to them since.
@@ -75,7 +81,8 @@ impl RestorePoint {
         // What may change is remembered before it does.
         self.changed.extend(changes.iter().cloned());
         match begun.operation.as_str() {
-            "backup.discard" if self.is_of(begun) => self.given_up = true,
+            // What is freed of a copy that is live is what was set aside for it: nobody could have gone back by that.
+            "backup.discard" if self.is_of(begun) => self.given_up |= !self.restored.contains(&begun.resource),
             // Brought up to date in part, a copy is of no moment.
             "backup.take" | "backup.refresh" if begun.own => {
                 self.cuts.remove(&begun.resource);
@@ -101,6 +108,9 @@ impl RestorePoint {
             ("backup.discard", Some(_)) if self.is_of(open) => {
                 self.freed.insert(open.resource.clone());
             }
+            ("backup.keep", Some(_)) if self.is_of(open) => {
+                self.kept.insert(open.resource.clone(), open.request.get("until").and_then(Value::as_i64));
+            }
             ("backup.take" | "backup.refresh", value) if open.own => match value.and_then(output::<Snapshot>) {
                 Some(snapshot) => self.copied(recorded, open, snapshot),
                 None => {
@@ -110,7 +120,7 @@ impl RestorePoint {
             ("backup.restore", value) if open.own => {
                 self.unsettled.remove(&open.resource);
                 if let Some(restored) = value.and_then(output::<Restored>).filter(|restored| restored.exchanged) {
-                    self.restored(open.resource.clone(), restored);
+                    self.restored(open.resource.clone(), restored, recorded.at);
                 }
             }
             _ => {}
@@ -123,13 +133,13 @@ impl RestorePoint {
     }
 
     /// By an operation that changes nothing, in a run that makes or uses this restore point.
-    pub(super) fn seen(&mut self, operation: &str, resource: ResourceId, value: &Value) {
+    pub(super) fn seen(&mut self, operation: &str, resource: ResourceId, value: &Value, at: i64) {
         match operation {
             // An exchange that a cut-off run began, looked at by a later one.
             "backup.settle" => match output::<Exchange>(value) {
                 Some(Exchange::Done { aside }) => {
                     self.unsettled.remove(&resource);
-                    self.restored(resource, Restored { exchanged: true, aside: Some(aside), lost: Vec::new() });
+                    self.restored(resource, Restored { exchanged: true, aside: Some(aside), lost: Vec::new() }, at);
                 }
                 Some(Exchange::NotDone) => {
                     self.unsettled.remove(&resource);
@@ -166,15 +176,17 @@ impl RestorePoint {
         self.one_cut = cuts.len() == 1 && !cuts.contains(&None) && unchanged;
     }
 
-    fn restored(&mut self, resource: ResourceId, restored: Restored) {
+    fn restored(&mut self, resource: ResourceId, restored: Restored, at: i64) {
         self.changed.remove(&resource);
+        self.kept.remove(&resource);
+        self.aside_at.insert(resource.clone(), at);
         self.restored.insert(resource.clone());
         self.aside.insert(resource, restored);
     }
 
-    /// Whether a copy that is to be freed is this restore point's. Any run may free it.
-    fn is_of(&self, discard: &Open) -> bool {
-        let freed = discard.request.get("snapshot").and_then(output::<Snapshot>);
-        freed.is_some_and(|freed| self.snapshots.get(&discard.resource).is_some_and(|copy| copy.id == freed.id))
+    /// Whether the copy that is to be freed, or kept, is this restore point's. Any run may do so.
+    fn is_of(&self, open: &Open) -> bool {
+        let meant = open.request.get("snapshot").and_then(output::<Snapshot>);
+        meant.is_some_and(|meant| self.snapshots.get(&open.resource).is_some_and(|copy| copy.id == meant.id))
     }
 }

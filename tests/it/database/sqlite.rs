@@ -1,6 +1,7 @@
 //! A product over SQLite, and what only SQLite has.
 mod content;
 mod refresh;
+mod salvage;
 mod statements;
 mod states;
 

@@ -7,6 +7,7 @@
 //! done        S         –           O
 //! ```
 use super::{
+    base,
     connection::{self, STILL},
     fence::nobody_slipped_through,
     files::{self, Kind},
@@ -117,7 +118,7 @@ pub fn exchange(
     // However much there is, it is done. Only now it is counted, with the connection that sees all of what is aside.
     call.progress(COUNTING, 0, 0);
     let lost = match (&held, damaged) {
-        (Some(held), _) => counted(held, &swap.path, call),
+        (Some(held), _) => counted(held, &swap.path, &copy, call),
         (None, Some(words)) => uncounted(&words),
         (None, None) => {
             let parts = snapshot.fingerprint.parts.iter().filter(|part| part.count > 0);
@@ -161,14 +162,24 @@ const COUNTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What has been set aside. The file that is live now is read without a lock, which would keep a product waiting that was
 /// started already; what it has written by then could not be told from what was there.
-fn counted(aside: &Held, live: &Path, call: &CallCtx) -> Vec<Lost> {
+fn counted(aside: &Held, live: &Path, copy: &Copy, call: &CallCtx) -> Vec<Lost> {
     let written = || live.metadata().map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec())).ok();
     let before = written();
     let until = call.deadline.min(Instant::now() + COUNTED_WITHIN);
     let counted = connection::limit(&aside.connection, until, || false)
         .and_then(|()| loss::between(&aside.connection, live, STILL, call));
+    // What comes back can only be told from what is written later as long as nobody has written.
+    let gathered = match &counted {
+        Ok(lost) => base::gather(&aside.connection, live, copy, lost, call),
+        Err(e) => Err(Failure::failed(e.to_string())),
+    };
     if written() != before {
+        base::forget(copy);
         return uncounted("the database was written to meanwhile");
+    }
+    if let Err(error) = gathered.and_then(|()| base::settle(copy)) {
+        tracing::info!(%error, "what came back is not kept, so salvaging will know less");
+        base::forget(copy);
     }
     counted.unwrap_or_else(|e| uncounted(&connection::told(e).message))
 }

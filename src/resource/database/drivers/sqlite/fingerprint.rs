@@ -29,6 +29,10 @@ pub struct Column {
 }
 
 impl Table {
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
     /// The columns of the primary key in its order; empty when there is none.
     pub fn key(&self) -> Vec<&Column> {
         let mut key: Vec<&Column> = self.columns.iter().filter(|c| c.key > 0).collect();

@@ -46,8 +46,7 @@ fn one(connection: &Connection, sql: &str) -> rusqlite::Result<u64> {
 
 /// The table as it is live, and as it was.
 fn compared(connection: &Connection, live: &Table, then: &Table) -> rusqlite::Result<Lost> {
-    let common: Vec<&Column> =
-        live.columns.iter().filter(|c| then.columns.iter().any(|t| t.name.eq_ignore_ascii_case(&c.name))).collect();
+    let common = common(live, then);
     let by_key = key(live, then).map(|key| keyed(connection, live, then, &key, &common));
     match by_key {
         // Sorted by a collation that only the product has.
@@ -59,26 +58,43 @@ fn compared(connection: &Connection, live: &Table, then: &Table) -> rusqlite::Re
 
 /// What says that row `b` is row `a`: the primary key when it is the same in both tables, else the row number.
 fn key(live: &Table, then: &Table) -> Option<String> {
-    let (ours, theirs) = (live.key(), then.key());
-    let same =
-        |(a, b): (&&Column, &&Column)| a.name.eq_ignore_ascii_case(&b.name) && a.kind.eq_ignore_ascii_case(&b.kind);
+    let key = declared_key(live, then);
     let free = |name: &&str| !live.columns.iter().chain(&then.columns).any(|c| c.name.eq_ignore_ascii_case(name));
     let number = ["rowid", "_rowid_", "oid"].into_iter().find(free);
     let number =
         number.filter(|_| !live.without_rowid && !then.without_rowid).map(|name| format!("b.{name} = a.{name}"));
-    if ours.is_empty() || ours.len() != theirs.len() || !ours.iter().zip(&theirs).all(same) {
-        return number;
-    }
-    let columns: Vec<String> = ours.iter().map(|c| quoted(&c.name)).collect();
+    let Some(key) = key else { return number };
+    let columns: Vec<String> = key.iter().map(|c| quoted(&c.name)).collect();
     let mut terms: Vec<String> = columns.iter().map(|c| format!("b.{c} IS a.{c}")).collect();
     // SQLite lets rows of most tables have NULLs in their key, and then as many rows the same key as there are.
     if let Some(number) = number
-        && ours.iter().any(|c| !c.not_null)
+        && key.iter().any(|c| !c.not_null)
     {
         let whole = columns.iter().map(|c| format!("a.{c} IS NOT NULL")).collect::<Vec<_>>().join(" AND ");
         terms.push(format!("({whole} OR {number})"));
     }
     Some(terms.join(" AND "))
+}
+
+/// The columns of the primary key, when it is the same in both tables.
+pub fn declared_key<'t>(one: &'t Table, other: &Table) -> Option<Vec<&'t Column>> {
+    let (ours, theirs) = (one.key(), other.key());
+    let same =
+        |(a, b): (&&Column, &&Column)| a.name.eq_ignore_ascii_case(&b.name) && a.kind.eq_ignore_ascii_case(&b.kind);
+    (!ours.is_empty() && ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same)).then_some(ours)
+}
+
+/// The columns that both tables have.
+pub fn common<'t>(one: &'t Table, other: &Table) -> Vec<&'t Column> {
+    one.columns.iter().filter(|c| other.column(&c.name).is_some()).collect()
+}
+
+/// Whether rows `a` and `b` differ in these: a term of SQL.
+pub fn differ(columns: &[&Column]) -> String {
+    let terms = columns.iter().map(|c| quoted(&c.name));
+    // Without the affinity and the collation that a comparison would borrow from the columns.
+    let terms = terms.map(|c| format!("+a.{c} COLLATE BINARY IS NOT +b.{c} OR typeof(a.{c}) <> typeof(b.{c})"));
+    any(&terms.collect::<Vec<_>>())
 }
 
 /// One pass: each live row looks up the one it was. Both keys are unique, so what found no partner is the rest.
@@ -90,15 +106,9 @@ fn keyed(
     common: &[&Column],
 ) -> rusqlite::Result<Lost> {
     let (ours, theirs) = (format!("main.{}", quoted(&live.name)), format!("proven.{}", quoted(&then.name)));
-    let differ: Vec<String> = common
-        .iter()
-        .map(|c| quoted(&c.name))
-        // Without the affinity and the collation that a comparison would borrow from the columns.
-        .map(|c| format!("+a.{c} COLLATE BINARY IS NOT +b.{c} OR typeof(a.{c}) <> typeof(b.{c})"))
-        .collect();
     let sql = format!(
         "SELECT count(*), count(*) FILTER (WHERE {}) FROM {ours} a CROSS JOIN {theirs} b ON {same}",
-        any(&differ)
+        differ(common)
     );
     let (met, changed): (i64, i64) = connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let (met, changed) = (met.unsigned_abs(), changed.unsigned_abs());

@@ -1,5 +1,6 @@
 //! SQLite: one file, no server. Everything that a server would do for us (keep applications out, tell who is connected, rename
 //! a database) is done with the file system here.
+mod base;
 mod connection;
 mod duplicate;
 mod exchange;
@@ -13,12 +14,13 @@ mod pages;
 mod places;
 mod proof;
 mod query;
+mod salvage;
 mod standby;
 
 use crate::resource::{
     CallCtx, Failure, Pace,
     copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
-    database::{Executed, Mutate, Observe, Session},
+    database::{Executed, Mutate, Observe, Session, salvage::Salvaged},
     room::{self, Need},
 };
 use async_trait::async_trait;
@@ -194,6 +196,16 @@ impl ObserveCopies for Sqlite {
         self.call(Turn::Copying, call, |_, _| Ok(())).await
     }
 
+    async fn aside_bytes(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Option<u64>, Failure> {
+        let snapshot = snapshot.clone();
+        self.call(Turn::Shared, call, move |places, _| {
+            let copy = places.copy_of(&snapshot)?;
+            let aside = matches!(proof::stand(&copy, places.live().ok().as_ref())?, Stand::Live { aside: Some(_) });
+            Ok(aside.then(|| copy.bytes()))
+        })
+        .await
+    }
+
     async fn exchanged(&self, snapshot: &Snapshot, evidence: &[Value]) -> Result<Exchange, Failure> {
         let (snapshot, evidence) = (snapshot.clone(), evidence.to_vec());
         self.work(Turn::Shared, soon(), move |places| exchange::exchanged(places, &snapshot, &evidence)).await
@@ -267,6 +279,11 @@ impl Observe for Sqlite {
 
     async fn open(&self) -> Result<bool, Failure> {
         self.work(Turn::Shared, soon(), fence::open).await
+    }
+
+    async fn salvage(&self, snapshot: &Snapshot, folder: &Path, call: &CallCtx) -> Result<Salvaged, Failure> {
+        let (snapshot, folder) = (snapshot.clone(), folder.to_owned());
+        self.call(Turn::Shared, call, move |places, call| salvage::salvage(places, &snapshot, &folder, call)).await
     }
 
     async fn executed(&self, evidence: &[Value], call: &CallCtx) -> Result<Executed, Failure> {

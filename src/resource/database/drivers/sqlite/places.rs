@@ -7,6 +7,7 @@
 //! .backout/NAME/ID/standby.db      the copy of snapshot ID
 //! .backout/NAME/ID/proof.json      what the copy was proven to hold, and how its file looked then
 //! .backout/NAME/ID/aside.db        what was live before the copy was exchanged with it
+//! .backout/NAME/ID/base.db         where that differs from what came back: how it was there
 //! ```
 use super::files::{self, Kind};
 use crate::resource::{
@@ -16,6 +17,7 @@ use crate::resource::{
 use std::{
     ffi::{OsStr, OsString},
     fs::Metadata,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -145,6 +147,13 @@ impl Copy {
     pub fn aside(&self) -> PathBuf {
         self.folder.join("aside.db")
     }
+    pub fn base(&self) -> PathBuf {
+        self.folder.join("base.db")
+    }
+    /// Before it is whole.
+    pub fn new_base(&self) -> PathBuf {
+        self.folder.join("base.new")
+    }
     pub fn proof(&self) -> PathBuf {
         self.folder.join("proof.json")
     }
@@ -152,9 +161,14 @@ impl Copy {
     pub fn trial(&self) -> [PathBuf; 2] {
         [self.folder.join("one"), self.folder.join("other")]
     }
+    /// What all of it takes on the disk.
+    pub fn bytes(&self) -> u64 {
+        let blocks = self.all().into_iter().filter_map(|path| path.symlink_metadata().ok()).map(|file| file.blocks());
+        blocks.fold(0, |sum, blocks| sum.saturating_add(blocks.saturating_mul(512)))
+    }
     /// Everything that Backout ever puts there.
     pub fn all(&self) -> Vec<PathBuf> {
-        let databases = [self.standby(), self.aside()];
+        let databases = [self.standby(), self.aside(), self.base(), self.new_base()];
         let sides = databases.iter().flat_map(|path| SIDES.map(|side| beside(path, side)));
         let mut all: Vec<PathBuf> = sides.collect();
         all.extend([self.proof(), self.proof().with_extension("new")]);
