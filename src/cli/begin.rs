@@ -1,15 +1,16 @@
 //! From a package and what is held for it to a run: one that begins, or one that goes on.
-use super::{Refused, lead::Lead, people::People, state};
+use super::{Refused, lead::Lead, people::People, state, ui};
 use crate::{
     gate::{Events, Quota},
     journal::{Header, Reader, Resumption, RunSummary},
     package::Package,
     resource::{
+        channel,
         process::own_executable,
         run::{Approver, Facts, Memory},
     },
     run::{
-        Hold, Run, Setup,
+        Audience, Hold, Run, Setup,
         restore_point::{self, Point},
     },
     session::{Engine, Limits, Script},
@@ -115,7 +116,7 @@ impl Lead {
             events: self.events.clone(),
             cancel: self.cancel.clone(),
         };
-        Ok(Run::resume(&self.site.state, run.run, resumption, setup)?)
+        Ok(self.told(Run::resume(&self.site.state, run.run, resumption, setup)?))
     }
 
     /// Begins a run of the host alone.
@@ -166,7 +167,25 @@ impl Lead {
     }
 
     fn start(&self, setup: Setup) -> anyhow::Result<Run> {
-        Ok(Run::begin(&self.site.state, setup)?)
+        Ok(self.told(Run::begin(&self.site.state, setup)?))
+    }
+
+    /// Who cannot be told keeps no run from its work.
+    fn told(&self, run: Run) -> Run {
+        let mut audience = Vec::new();
+        for (name, section) in self.site.channels.iter().filter(|(_, section)| !section.on.is_empty()) {
+            match channel::drivers::open(name, section) {
+                Ok(access) => audience.push(Audience {
+                    name: name.clone(),
+                    on: section.on.clone(),
+                    within: section.within,
+                    access,
+                }),
+                Err(failure) => ui::warn(&anyhow::anyhow!("nobody is told on channel {name}: {failure}"), None),
+            }
+        }
+        run.tell_on(audience);
+        run
     }
 
     fn header(&self, command: &str, point: Option<&Point>) -> Header {

@@ -4,8 +4,8 @@ use crate::{
     gate::Events,
     journal::{self, Approved, Reader, RunId, RunSummary},
     package::Package,
-    report::text,
-    resource::{ResourceId, Resources, run::Memory},
+    report::{markdown, text},
+    resource::{ResourceId, Resources, channel::Occasion, run::Memory},
     run::{
         Before, Hold, LockError, Phase, Run,
         life_cycle::{Outcome, Plans},
@@ -228,11 +228,12 @@ impl Lead {
     /// Shows the plan and asks. `Err`: nothing shall happen, and the run ends like that. Whoever has it gone on with has agreed
     /// to it already.
     pub async fn agreed(&self, run: &Run, plans: &Plans, question: &str) -> Result<(), Outcome> {
-        if run.before().is_some_and(|before| before.started) {
-            return Ok(());
+        if run.before().is_none_or(|before| !before.started) {
+            self.display.plan(plans);
+            self.confirmed(question).await?;
         }
-        self.display.plan(plans);
-        self.confirmed(question).await
+        run.tell_start();
+        Ok(())
     }
 
     /// `--yes`, or a yes on the terminal. Without a terminal there is nobody to ask, which refuses.
@@ -257,10 +258,32 @@ impl Lead {
         Err(Outcome::Refused(why))
     }
 
+    /// On the channels of the site, before it is over: what could not be told stands in the report, and changes nothing.
+    async fn tell_end(&self, run: &Run, outcome: &Outcome) {
+        if !run.is_told() {
+            return;
+        }
+        let occasions: &[Occasion] = match outcome {
+            Outcome::Stopped(_) | Outcome::InDoubt(_) => &[Occasion::NeedsPeople, Occasion::Failed, Occasion::End],
+            Outcome::TurnedBack(_) | Outcome::RolledBack => &[Occasion::RolledBack, Occasion::End],
+            Outcome::Refused(_) | Outcome::Unverified(_) => &[Occasion::Failed, Occasion::End],
+            _ => &[Occasion::End],
+        };
+        run.flush().await;
+        let ending = outcome.ending();
+        let report = Reader::open(&self.journal()).and_then(|reader| past::report(&reader, run.id(), Some(outcome)));
+        let (text, markdown) = match report {
+            Ok(report) => (ending::text(&report, None), Some(markdown(&report))),
+            Err(_) => (format!("{}: {}", ending.outcome, ending.message), None),
+        };
+        run.tell_end(occasions, &ending.outcome, text, markdown).await;
+    }
+
     /// Ends the run, writes its report, tells people where things stand.
     pub async fn end(&self, run: &Run, outcome: Outcome) -> anyhow::Result<Exit> {
-        let (outcome, written) = run.finish(outcome).await;
-        let outcome = match written {
+        let outcome = run.put_right(outcome).await;
+        self.tell_end(run, &outcome).await;
+        let outcome = match run.end(&outcome.ending()).await {
             Ok(()) => outcome,
             // Nothing counts as done that is not written down.
             Err(error) => {

@@ -21,6 +21,7 @@ mod init;
 mod inspect;
 mod lead;
 mod moment;
+mod notify;
 mod past;
 mod people;
 mod pipeline;
@@ -113,6 +114,7 @@ commands! {
     Salvage(salvage),
     Audit(audit),
     Export(export),
+    Notify(notify),
     Completions(completions),
     /// The product of the demo
     #[command(hide = true)]

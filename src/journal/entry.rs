@@ -99,6 +99,23 @@ pub enum Entry {
     Printed {
         text: String,
     },
+    /// People are about to be told of something that has happened to the run.
+    Telling {
+        /// the site's word
+        channel: String,
+        /// what it counts as there: `failed`
+        event: String,
+        /// which thing it is, of all that happens to the run
+        about: String,
+    },
+    /// What came of it.
+    Told {
+        channel: String,
+        event: String,
+        about: String,
+        result: Result<(), Failure>,
+        millis: u64,
+    },
     /// What the host itself says or decides: why a rollback begins, that a fence was lifted.
     Said {
         level: Level,

@@ -58,6 +58,8 @@ fn reading(entry: &Entry) -> (Subject, Event) {
         Entry::Assessed { .. }
         | Entry::Planned { .. }
         | Entry::TurnedBack { .. }
+        | Entry::Telling { .. }
+        | Entry::Told { .. }
         | Entry::Printed { .. }
         | Entry::Said { .. } => (Subject::Run, Event::GoesOn),
         Entry::StepStarted => (Subject::Step, Event::Begins),

@@ -285,6 +285,8 @@ pub fn kind(entry: &Entry) -> &'static str {
         Entry::Observed { .. } => "observed",
         Entry::Denied { .. } => "denied",
         Entry::Printed { .. } => "printed",
+        Entry::Telling { .. } => "telling",
+        Entry::Told { .. } => "told",
         Entry::Said { .. } => "said",
     }
 }

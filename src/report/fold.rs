@@ -143,6 +143,16 @@ impl Fold {
                 };
                 self.said.push(line(r, level, text));
             }
+            Entry::Told { channel, event, result, .. } if own => {
+                let channel = text::line(channel, 80);
+                match result {
+                    Ok(()) => self.said.push(line(r, "info", &format!("channel {channel} was told: {event}"))),
+                    Err(failure) => {
+                        let text = format!("channel {channel} could not be told ({event}): {}", failure.message);
+                        self.said.push(line(r, "warn", &text));
+                    }
+                }
+            }
             Entry::Intent(request) => {
                 if request.class != "observe" {
                     self.standings.begun(request);

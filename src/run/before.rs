@@ -50,6 +50,10 @@ pub struct Before {
     pub memory: Memory,
     /// Whether any step was begun.
     pub started: bool,
+    /// Channel and thing; and whether what came of telling it is known.
+    pub told: BTreeMap<(String, String), bool>,
+    /// How often it has ended.
+    pub ends: usize,
 }
 
 impl Before {
@@ -68,6 +72,8 @@ impl Before {
             ending: None,
             memory: memory.clone(),
             started: false,
+            told: BTreeMap::new(),
+            ends: 0,
         };
         let mut first: BTreeMap<Place, i64> = BTreeMap::new();
         for recorded in Reader::open(path)?.stream(run, 0) {
@@ -119,7 +125,10 @@ impl Before {
                 }
             }
             Entry::TurnedBack { because } => self.turned_back = Some(because.clone()),
+            Entry::Telling { channel, about, .. } => drop(self.told.insert((channel.clone(), about.clone()), false)),
+            Entry::Told { channel, about, .. } => drop(self.told.insert((channel.clone(), about.clone()), true)),
             Entry::RunEnded(ending) => {
+                self.ends += 1;
                 self.ending = Some(ending.clone());
                 let (plans, steps) = std::mem::take(open).into_iter().partition(|(place, _)| place.step.is_empty());
                 *open = steps;

@@ -102,6 +102,7 @@ impl Run {
     pub async fn upgrade(&self, plans: &Plans) -> Outcome {
         // What has been decided stays decided, whatever a step would come to now.
         if let Some(because) = self.before().and_then(|before| before.turned_back.clone()) {
+            self.tell_turned_back(&because);
             return self.take_back(because).await;
         }
         let prepared = self.prepare(plans).await;
@@ -332,6 +333,13 @@ impl Run {
 
     /// Ends the run: what is forgotten is put right, and the last entry is written.
     pub async fn finish(&self, outcome: Outcome) -> (Outcome, Result<(), journal::Error>) {
+        let outcome = self.put_right(outcome).await;
+        let written = self.end(&outcome.ending()).await;
+        (outcome, written)
+    }
+
+    /// What is forgotten is put right: how the run ends.
+    pub async fn put_right(&self, outcome: Outcome) -> Outcome {
         let outcome = match self.lift_forgotten(&outcome).await.failure() {
             Some(failure) => Outcome::Stopped(failure),
             None => outcome,
@@ -344,7 +352,6 @@ impl Run {
         {
             let _ = self.say(Level::Warn, format!("copies of this run could not be freed: {error}")).await;
         }
-        let written = self.end(&outcome.ending()).await;
-        (outcome, written)
+        outcome
     }
 }

@@ -13,12 +13,14 @@ pub mod replay;
 pub mod restore_point;
 pub mod retention;
 mod schema;
+mod telling;
 
 pub use before::{Before, Came};
 pub use hold::Hold;
 pub use locks::{Error as LockError, Locks};
 pub use part::{Part, Recall};
 pub use phase::{Halt, Phase};
+pub use telling::{Audience, News};
 
 use crate::{
     gate::{Allowance, Event, Events, Fate, Gate, Written},
@@ -107,6 +109,7 @@ struct Inner {
     measured: Option<PathBuf>,
     /// A step asked for what the approved plan does not contain.
     deviated: AtomicBool,
+    telling: telling::Telling,
     _locks: Locks,
 }
 
@@ -175,9 +178,11 @@ impl Run {
     fn put_together(setup: Setup, journal: Journal, before: Option<Before>, world: Simulation) -> Self {
         let Hold { mut resources, locks, shut } = setup.hold;
         let Simulation { run: id, clock, fate, recall, measured } = world;
+        let journal = Arc::new(journal);
+        let telling = telling::Telling::new(id, &setup.header, journal.clone(), before.as_ref());
+        let approver = Arc::new(telling::Asking { people: setup.approver, telling: telling.clone() });
         let memory = Arc::new(Mutex::new(setup.memory));
-        let observer =
-            Observer { seed: setup.header.seed, facts: setup.facts, memory: memory.clone(), approver: setup.approver };
+        let observer = Observer { seed: setup.header.seed, facts: setup.facts, memory: memory.clone(), approver };
         let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
         let id_of_run = ResourceId::new("run", id.to_string());
         let lend = Lend { id: id_of_run, rights: Rights::default(), terms: (), uses: Vec::new(), access };
@@ -185,7 +190,7 @@ impl Run {
         Self(Arc::new(Inner {
             id,
             header: setup.header,
-            journal: Arc::new(journal),
+            journal,
             resources: Arc::new(resources),
             memory,
             script: setup.script,
@@ -202,6 +207,7 @@ impl Run {
             recall,
             measured,
             deviated: AtomicBool::new(false),
+            telling,
             _locks: locks,
         }))
     }
@@ -283,7 +289,9 @@ impl Run {
     async fn turn_back(&self, because: &str) -> Result<(), journal::Error> {
         let place = Place::new("", false, "", 0);
         let entry = Entry::TurnedBack { because: because.to_owned() };
-        self.0.journal.append(self.0.id, &place, 0, entry).await.map(drop)
+        self.0.journal.append(self.0.id, &place, 0, entry).await?;
+        self.tell_turned_back(because);
+        Ok(())
     }
 
     /// The last entry; all of the run is on disk when it returns.

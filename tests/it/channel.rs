@@ -2,6 +2,7 @@
 //! `every_driver!`.
 mod receivers;
 mod smtp;
+mod told;
 mod webhook;
 
 use crate::support::{
@@ -46,8 +47,7 @@ fn usual() -> CallCtx {
     call("1/upgrade/tell/1/1", PATIENCE)
 }
 
-async fn is_told_once<R: Receiver>() {
-    let receiver = R::new().await;
+async fn is_told_once(receiver: impl Receiver) {
     let message = message("2.0 is ready — Grüße", "All is well.\nNobody has to do anything.");
     send(&section(receiver.driver(None)), &message, &usual()).await.unwrap();
     let [heard] = &receiver.heard().await[..] else { panic!("{:?}", receiver.heard().await) };
@@ -57,8 +57,7 @@ async fn is_told_once<R: Receiver>() {
     assert!(heard.key.is_none() || heard.key.as_deref() == Some(&message.key), "{heard:?}");
 }
 
-async fn is_told_once_although_the_first_tries_failed<R: Receiver>() {
-    let receiver = R::new().await;
+async fn is_told_once_although_the_first_tries_failed(receiver: impl Receiver) {
     let Some(address) = receiver.address() else { return };
     let gateway = Gateway::hanging_up(2, address).await;
     let message = message("again", "and again");
@@ -69,8 +68,7 @@ async fn is_told_once_although_the_first_tries_failed<R: Receiver>() {
     assert!(said.contains("not told yet: ") && !said.contains(SECRET), "{said}");
 }
 
-async fn where_nobody_is_it_ends_in_its_time<R: Receiver>() {
-    let receiver = R::new().await;
+async fn where_nobody_is_it_ends_in_its_time(receiver: impl Receiver) {
     if receiver.address().is_none() {
         return;
     }
@@ -92,8 +90,7 @@ async fn where_nobody_is_it_ends_in_its_time<R: Receiver>() {
     assert_eq!(receiver.heard().await.len(), 0);
 }
 
-async fn words_of_a_script_do_nothing<R: Receiver>() {
-    let receiver = R::new().await;
+async fn words_of_a_script_do_nothing(receiver: impl Receiver) {
     let title = "ok\r\nBcc: mallory@example.org\r\nSubject: two\u{202e}";
     let text = "<!channel> <@U024BE7LH> @here\r\n.\r\nMAIL FROM:<mallory@example.org>\r\n<http://evil.example|https://bank.example>\n\
                 ``` out ` [bank](http://evil.example)\n{{ .ExternalURL }} \u{1b}]0;pwned\u{7}\u{1b}[2J\u{200b}$(touch /tmp/x) &amp;";
@@ -106,8 +103,7 @@ async fn words_of_a_script_do_nothing<R: Receiver>() {
     receiver.is_harmless(heard);
 }
 
-async fn a_script_is_told_what_came_of_it_and_no_secret<R: Receiver>() {
-    let receiver = R::new().await;
+async fn a_script_is_told_what_came_of_it_and_no_secret(receiver: impl Receiver) {
     let lent = |driver: Driver, rights: Rights| {
         let mut script = Script::new();
         let section = Section { within: Duration::from_secs(1), ..section(driver) };
@@ -157,7 +153,7 @@ macro_rules! every_driver { ($($driver:ident: $receiver:ty,)*) => { $(mod $drive
         words_of_a_script_do_nothing, a_script_is_told_what_came_of_it_and_no_secret
     }
 })* };
-    (@ $receiver:ty: $($test:ident),*) => { $(#[tokio::test] async fn $test() { super::$test::<$receiver>().await })* };
+    (@ $receiver:ty: $($test:ident),*) => { $(#[tokio::test] async fn $test() { super::$test(<$receiver>::new().await).await })* };
 }
 every_driver! {
     webhooks: Webhook,

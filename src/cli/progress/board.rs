@@ -168,6 +168,12 @@ impl Board {
                 let (by, what) = (text::line(by, 80), if *done { "has happened" } else { "has not happened" });
                 vec![row(Mark::Said, &r.place, &format!("{by} says that it {what}"), String::new())]
             }
+            Entry::Told { channel, event, result: Err(failure), .. } => {
+                let (channel, why) = (text::line(channel, 80), text::line(&failure.message, 400));
+                let text = format!("backout: channel {channel} could not be told ({event}): {why}");
+                vec![row(Mark::Warning, &r.place, &text, String::new())]
+            }
+            Entry::Telling { .. } | Entry::Told { .. } => Vec::new(),
             Entry::RunEnded(_) | Entry::Assessed { .. } | Entry::Evidence { .. } | Entry::Printed { .. } => Vec::new(),
         }
     }

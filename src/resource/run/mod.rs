@@ -34,6 +34,11 @@ pub trait Approver: Send + Sync {
     /// Who approved. `denied` when they did not, `unavailable` when nobody can be asked.
     async fn ask(&self, question: &str, role: &str) -> Result<String, Failure>;
 
+    /// Whether somebody in this role has approved beforehand.
+    fn knows(&self, _role: &str) -> bool {
+        false
+    }
+
     /// Whether an operation has happened, which nobody else can tell, and who says so. `number`: of the journal's entry with
     /// which it began.
     async fn decide(&self, _number: i64, _doubt: &str) -> Option<(bool, String)> {
