@@ -202,6 +202,7 @@ macro_rules! each_driver {
 every_driver! {
     sqlite_wal = super::sqlite::Shop::new("wal");
     sqlite_rollback_journal = super::sqlite::Shop::new("delete");
+    postgres = super::postgres::Shop::new();
 }
 
 async fn a_copy_is_proven_while_the_product_writes(product: &dyn Product) {

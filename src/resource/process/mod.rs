@@ -2,6 +2,7 @@
 //!
 //! Services and tools are kept by *helpers*: this same executable, started again. A helper is the reaper of all that its
 //! program starts, so it knows when everything is gone, and it goes on when Backout ends.
+mod attended;
 mod family;
 mod helper;
 mod identity;
@@ -10,6 +11,7 @@ mod output;
 mod text;
 mod user;
 
+pub use attended::Attended;
 pub use family::{Ended, Family};
 pub use helper::{Helper, Wire, own_executable};
 pub use identity::{Handle, Identity, all, boot_id, descendants, end, marked, since_boot, unique};

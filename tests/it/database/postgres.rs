@@ -1,4 +1,5 @@
 //! A product over PostgreSQL, and what only PostgreSQL has.
+mod copies;
 mod fence;
 mod statements;
 
@@ -124,7 +125,11 @@ impl Product for Shop {
         Busy { _process: Connected { pid, child }, written: Box::new(move || written.load(Ordering::SeqCst)) }
     }
     fn damage(&self, copy: &Snapshot) {
-        SERVER.sql(&copy.place, "UPDATE orders SET note = 'lost' WHERE id = 500");
+        let name = copy.place.split(' ').next().unwrap();
+        // Nobody gets in, but a superuser who wants to.
+        SERVER.sql("postgres", &format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true"));
+        SERVER.sql(name, "UPDATE orders SET note = 'lost' WHERE id = 500");
+        SERVER.sql("postgres", &format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS false"));
     }
     fn ask_aside(&self, aside: &str, sql: &str) -> Vec<String> {
         SERVER.ask(aside, sql)

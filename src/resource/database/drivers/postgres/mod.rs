@@ -37,15 +37,15 @@ impl Postgres {
 #[async_trait]
 impl ObserveCopies for Postgres {
     async fn fingerprint(&self, call: &CallCtx) -> Result<Fingerprint, Failure> {
-        while_wanted(call, copies::fingerprint(self, call)).await
+        while_wanted(call, Box::pin(copies::fingerprint(self, call))).await
     }
 
     async fn loss(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
-        while_wanted(call, copies::loss(self, snapshot, call)).await
+        while_wanted(call, Box::pin(copies::loss(self, snapshot, call))).await
     }
 
     async fn inspect(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<(), Failure> {
-        while_wanted(call, copies::inspect(self, snapshot, call)).await
+        while_wanted(call, Box::pin(copies::inspect(self, snapshot, call))).await
     }
 
     async fn quiet(&self, call: &CallCtx) -> Result<(), Failure> {
@@ -61,11 +61,11 @@ impl ObserveCopies for Postgres {
 #[async_trait]
 impl MutateCopies for Postgres {
     async fn take(&self, id: &str, call: &CallCtx) -> Result<Snapshot, Failure> {
-        in_time(call, copies::take(self, id, call)).await
+        in_time(call, Box::pin(copies::take(self, id, call))).await
     }
 
     async fn refresh(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
-        in_time(call, copies::refresh(self, snapshot, call)).await
+        in_time(call, Box::pin(copies::refresh(self, snapshot, call))).await
     }
 
     async fn exchange(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Restored, Failure> {
@@ -74,11 +74,11 @@ impl MutateCopies for Postgres {
                 "the site does not say that the database belongs to this product alone (`exclusive`)",
             ));
         }
-        in_time(call, copies::exchange(self, snapshot, call)).await
+        in_time(call, Box::pin(copies::exchange(self, snapshot, call))).await
     }
 
     async fn discard(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<u64, Failure> {
-        in_time(call, copies::discard(self, snapshot, call)).await
+        in_time(call, Box::pin(copies::discard(self, snapshot, call))).await
     }
 }
 
