@@ -28,12 +28,22 @@ pub struct Section {
 #[derive(Clone)]
 pub enum Driver {
     /// A POST of JSON that is signed.
-    Webhook { url: String, secret: String, headers: BTreeMap<String, Header> },
+    Webhook {
+        url: String,
+        secret: String,
+        headers: BTreeMap<String, Header>,
+    },
     /// A Slack-compatible incoming webhook, whose address is the secret.
-    Slack { url: String },
+    Slack {
+        url: String,
+    },
     Smtp(Smtp),
     /// `url` without the path of its API.
-    Alertmanager { url: String, headers: BTreeMap<String, Header>, labels: BTreeMap<String, String> },
+    Alertmanager {
+        url: String,
+        headers: BTreeMap<String, Header>,
+        labels: BTreeMap<String, String>,
+    },
     Command(Command),
 }
 

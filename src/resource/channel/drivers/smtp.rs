@@ -95,9 +95,9 @@ impl Mail {
 fn refused(error: &Error) -> Refused {
     if let Some(code) = error.status() {
         return match (error.is_permanent(), code.to_string().as_str()) {
-            (true, "535" | "534" | "530") => Refused::ForGood(Failure::failed(format!(
-                "the mail server does not accept user and password ({code})"
-            ))),
+            (true, "535" | "534" | "530") => {
+                Refused::ForGood(Failure::failed(format!("the mail server does not accept user and password ({code})")))
+            }
             (true, _) => Refused::ForGood(Failure::failed(format!("the mail server refused it ({code})"))),
             (false, _) => Refused::Now(Failure::unavailable(format!("the mail server puts it off ({code})")), None),
         };
