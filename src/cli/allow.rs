@@ -147,7 +147,7 @@ fn question(site: &Site, package: &Package, missing: &[Missing], additions: &[Ad
     let mut out = format!("{} asks for {} that it does not have yet:\n\n", package.title(), count(rights, "right"));
     // The site as it would be: a tool becomes dangerous by the right to write its program.
     let after = site.changed(text).ok();
-    let foreign = after.as_ref().map(Site::foreign_code).unwrap_or_default();
+    let foreign = after.as_ref().map(Site::foreign_code_here).unwrap_or_default();
     let mut rows = Vec::new();
     for (missing, addition) in missing.iter().zip(additions) {
         let named = format!("{} \"{}\"", addition.kind, addition.is.name);

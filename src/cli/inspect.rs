@@ -111,7 +111,7 @@ struct Unsandboxed {
 impl View {
     fn new(package: &Package, site: Option<&Site>) -> Self {
         let manifest = &package.manifest;
-        let foreign = site.map(Site::foreign_code).unwrap_or_default();
+        let foreign = site.map(Site::foreign_code_here).unwrap_or_default();
         let settings = manifest.settings.iter().map(|(name, setting)| {
             let written = |value: &Option<crate::package::Value>| value.as_ref().map(|value| value.written());
             let view = SettingView {

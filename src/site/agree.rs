@@ -2,7 +2,15 @@
 use super::{Site, path};
 use crate::{
     diagnostic::{Mistake, shown},
-    resource::{ResourceId, Right, channel, process::User, tree},
+    resource::{
+        Failure, ResourceId, Right, channel,
+        process::User,
+        service::{
+            Driver,
+            drivers::systemd::facts::{Facts, facts},
+        },
+        tree,
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -116,17 +124,7 @@ impl Site {
 
     /// Services and tools that run what a package may write into a tree.
     pub fn foreign_code(&self) -> Vec<Foreign<'_>> {
-        let grants = self.allow.values().flat_map(|allow| allow.grants.iter().map(move |grant| (allow, grant)));
-        let writable = grants.filter(|(_, grant)| grant.kind == "tree" && grant.may.contains(Right::Write));
-        let trees: Vec<(&str, PathBuf, &str)> = writable
-            .filter_map(|(allow, grant)| {
-                let (name, tree) = self.trees.get_key_value(&grant.is.name)?;
-                // A rehearsal writes the same into the copy.
-                let places = std::iter::once(tree.path.clone()).chain(self.scratch_of(&grant.is));
-                Some(places.map(|place| (name.as_str(), place, allow.package.as_str())))
-            })
-            .flatten()
-            .collect();
+        let trees = self.written();
         let services = self.services.iter().filter_map(|(name, section)| {
             let runs = section.driver.runs()?;
             Some((ResourceId::new("service", name), runs.lines.concat(), runs.dir, runs.env, runs.user))
@@ -150,11 +148,7 @@ impl Site {
             .filter_map(|(id, run, dir, env, user)| {
                 // The program, a script that an interpreter is given, or a folder in which it looks for one.
                 let named = run.iter().chain(env.values()).flat_map(|word| named(word)).map(|path| dir.join(path));
-                let mut paths = named.chain(std::iter::once(dir.to_owned()));
-                let (tree, _, package) = paths.find_map(|path| {
-                    let real = path::real(&path);
-                    trees.iter().find(|(_, tree, _)| path.starts_with(tree) || real.starts_with(path::place(tree)))
-                })?;
+                let (tree, package) = trees.hold(named.chain(std::iter::once(dir.to_owned())))?;
                 Some(Foreign { id, tree, package, user: user.map(str::to_owned) })
             })
             .collect()
@@ -185,22 +179,89 @@ impl Site {
         mistakes
     }
 
-    fn roots(&self) -> Vec<Mistake> {
-        let root_here = rustix::process::geteuid().is_root();
-        let mut mistakes = Vec::new();
-        for foreign in self.foreign_code() {
-            let as_root = match foreign.user.as_deref() {
-                // An account of any name may be root's.
-                Some(user) => user == "root" || user == "0" || User::named(user).is_ok_and(|user| user.uid == 0),
-                None => root_here,
-            };
-            if as_root && !self.allow_root.contains(&foreign.id) {
-                let message = format!("{} would run as root what `{}` may write", words(&foreign.id), foreign.package);
-                let hint = "say as which `user` it runs, or `allow-root = true` if it must be root";
-                mistakes.push(self.at(Mistake::new(message).hint(hint), &foreign.id));
-            }
+    /// The same with what systemd runs, as far as it can be asked.
+    pub fn foreign_code_here(&self) -> Vec<Foreign<'_>> {
+        let units = self.units().into_iter().filter_map(|(id, facts)| self.foreign_unit(&id, &facts.ok()?));
+        self.foreign_code().into_iter().chain(units.collect::<Vec<_>>()).collect()
+    }
+
+    /// Whether a unit runs what a package may write.
+    pub(super) fn foreign_unit(&self, id: &ResourceId, facts: &Facts) -> Option<Foreign<'_>> {
+        let trees = self.written();
+        let foreign =
+            |tree, package, user: &str| Foreign { id: id.clone(), tree, package, user: Some(user.to_owned()) };
+        // Whoever writes its file says who it is.
+        if let Some((tree, package)) = trees.hold(facts.files.iter().cloned()) {
+            return Some(foreign(tree, package, &facts.owner));
         }
-        mistakes
+        let inside =
+            |path: &PathBuf| facts.root.as_ref().and_then(|root| Some(root.join(path.strip_prefix("/").ok()?)));
+        let named = facts.words.iter().flat_map(|word| named(word)).map(|path| facts.dir.join(path));
+        let named: Vec<PathBuf> = named.chain([facts.dir.clone()]).collect();
+        let rooted: Vec<PathBuf> = named.iter().filter_map(inside).chain(facts.root.clone()).collect();
+        let (tree, package) = trees.hold(named.into_iter().chain(rooted))?;
+        Some(foreign(tree, package, &facts.user))
+    }
+
+    /// Units of systemd, asked now. What a twin is, nobody runs now.
+    pub(super) fn units(&self) -> Vec<(ResourceId, Result<Facts, Failure>)> {
+        let units = self.services.iter().filter_map(|(name, section)| match &section.driver {
+            Driver::Systemd(unit) => Some((ResourceId::new("service", name), unit)),
+            _ => None,
+        });
+        units.filter(|(id, _)| !self.is_twin(id)).map(|(id, unit)| (id, facts(unit))).collect()
+    }
+
+    /// Trees that packages may write.
+    fn written(&self) -> Written<'_> {
+        let grants = self.allow.values().flat_map(|allow| allow.grants.iter().map(move |grant| (allow, grant)));
+        let writable = grants.filter(|(_, grant)| grant.kind == "tree" && grant.may.contains(Right::Write));
+        let places = writable
+            .filter_map(|(allow, grant)| {
+                let (name, tree) = self.trees.get_key_value(&grant.is.name)?;
+                // A rehearsal writes the same into the copy.
+                let places = std::iter::once(tree.path.clone()).chain(self.scratch_of(&grant.is));
+                Some(places.map(|place| (name.as_str(), place, allow.package.as_str())))
+            })
+            .flatten();
+        Written(places.collect())
+    }
+
+    fn roots(&self) -> Vec<Mistake> {
+        self.foreign_code().iter().filter_map(|foreign| self.as_root(foreign)).collect()
+    }
+
+    pub(super) fn as_root(&self, foreign: &Foreign<'_>) -> Option<Mistake> {
+        let root_here = rustix::process::geteuid().is_root();
+        let as_root = match foreign.user.as_deref() {
+            // An account of any name may be root's.
+            Some(user) => user == "root" || user == "0" || User::named(user).is_ok_and(|user| user.uid == 0),
+            None => root_here,
+        };
+        if !as_root || self.allow_root.contains(&foreign.id) {
+            return None;
+        }
+        let message = format!("{} would run as root what `{}` may write", words(&foreign.id), foreign.package);
+        let unit = self.services.get(&foreign.id.name).is_some_and(|section| section.driver.runs().is_none());
+        let hint = match unit && foreign.id.kind == "service" {
+            true => "say as which `User` it runs in its unit, or `allow-root = true` here if it must be root",
+            false => "say as which `user` it runs, or `allow-root = true` if it must be root",
+        };
+        Some(self.at(Mistake::new(message).hint(hint), &foreign.id))
+    }
+}
+
+/// Name, place and package.
+struct Written<'s>(Vec<(&'s str, PathBuf, &'s str)>);
+
+impl<'s> Written<'s> {
+    /// The first tree that holds one of these, and who may write it.
+    fn hold(&self, mut paths: impl Iterator<Item = PathBuf>) -> Option<(&'s str, &'s str)> {
+        paths.find_map(|path| {
+            let real = path::real(&path);
+            let holds = |tree: &PathBuf| path.starts_with(tree) || real.starts_with(path::place(tree));
+            self.0.iter().find(|(_, tree, _)| holds(tree)).map(|(tree, _, package)| (*tree, *package))
+        })
     }
 }
 

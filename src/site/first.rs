@@ -29,6 +29,8 @@ struct Listening {
     name: String,
     url: String,
     program: String,
+    /// of systemd, that it runs as; and whether a user's manager has it
+    unit: Option<(String, bool)>,
 }
 
 #[derive(Debug, Default)]
@@ -162,10 +164,22 @@ fn listening(dir: &Path) -> Vec<Listening> {
             let name = named.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let url = format!("http://{host}:{}", address.port());
             let program = shown(&program.display().to_string());
-            found.entry(address.port()).or_insert(Listening { name, url, program });
+            let unit = unit(&process);
+            found.entry(address.port()).or_insert(Listening { name, url, program, unit });
         }
     }
     found.into_values().collect()
+}
+
+/// By its control group, which systemd names after the unit.
+fn unit(process: &procfs::process::Process) -> Option<(String, bool)> {
+    let groups = process.cgroups().ok()?;
+    groups.into_iter().find_map(|group| {
+        let (above, unit) = group.pathname.rsplit_once('/')?;
+        let whose = above.contains("/user@") && above.contains(".service");
+        let named = unit.ends_with(".service") && !unit.starts_with("user@");
+        named.then(|| (unit.to_owned(), whose))
+    })
 }
 
 /// Names that the file can have, each kind with its own.
@@ -285,9 +299,19 @@ impl Found {
             })
         });
         let uses: Vec<String> = uses.collect();
-        out.push_str("# ── services: Backout starts, stops and supervises them ────────────────────────\n");
+        out.push_str("# ── services: Backout starts and stops them ────────────────────────────────────\n");
         let programs: BTreeMap<&str, &Listening> = self.listening.iter().map(|l| (l.name.as_str(), l)).collect();
         for (name, listening) in &programs {
+            if let Some((unit, users)) = &listening.unit {
+                let manager = if *users { "\n# manager = \"user\"" } else { "" };
+                let unit = Value::from(&**unit);
+                let _ = writeln!(
+                    out,
+                    "# runs now, kept by systemd\n# [service.{name}]\n# driver = \"systemd\"\n# unit = {unit}{manager}\n# uses = [{}]\n",
+                    uses.join(", ")
+                );
+                continue;
+            }
             let _ = writeln!(out, "# runs now, started by somebody else; stop it there before Backout takes it over");
             let program = Value::from(&*listening.program);
             let _ = writeln!(

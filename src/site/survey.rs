@@ -36,6 +36,21 @@ impl Site {
                 }
             }
         }
+        for (id, facts) in self.units() {
+            let found = match facts {
+                Ok(facts) => {
+                    let foreign = self.foreign_unit(&id, &facts);
+                    mistakes.0.extend(foreign.and_then(|foreign| self.as_root(&foreign)));
+                    facts.trouble.map_or(Ok(()), |why| Err((why, String::new())))
+                }
+                Err(failure) => Err((failure.message, failure.hint.unwrap_or_default())),
+            };
+            self.note(
+                &mut mistakes,
+                id,
+                found.as_ref().map_or_else(|(why, hint)| Err((why.clone(), hint.as_str())), |()| Ok(())),
+            );
+        }
         // A tool may come with the version that needs it.
         let coming: Vec<ResourceId> = self.foreign_code().into_iter().map(|code| code.id).collect();
         for (name, section) in &self.tools {

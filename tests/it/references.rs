@@ -62,6 +62,7 @@ fn every_key_of_a_site_is_explained() {
         ("[database.x]\ndriver = \"sqlite\"\n", "`[database.NAME]`"),
         ("[tree.x]\n", "`[tree.NAME]`"),
         ("[service.x]\ndriver = \"process\"\n", "`[service.NAME]`"),
+        ("[service.x]\ndriver = \"systemd\"\n", "`[service.NAME]`"),
         ("[service.x]\ndriver = \"command\"\n", "`[service.NAME]`"),
         ("[service.x]\ndriver = \"command\"\n[service.x.codes]\n", "`[service.NAME]`"),
         ("[tool.x]\n", "`[tool.NAME]`"),

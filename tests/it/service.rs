@@ -2,6 +2,7 @@
 mod command;
 mod done;
 mod every;
+mod systemd;
 
 use crate::support::{
     bench::{BACKOUT, Bench, PATIENCE, alive, kill, stat, wait_for},

@@ -47,7 +47,13 @@ impl Operation for Start {
     }
     async fn reconcile(&self, service: &Observer, _: &[Value], call: &CallCtx) -> Result<Reconciled<()>, Failure> {
         // One that is still starting is started again, which waits for it.
-        Ok(Reconciled::of_idempotent(settled(service, call).await.map(|status| status == Status::Running)))
+        Ok(Reconciled::of_idempotent(self.done(service, call).await))
+    }
+}
+
+impl Start {
+    async fn done(&self, service: &Observer, call: &CallCtx) -> Result<bool, Failure> {
+        Ok(settled(service, call).await? == Status::Running && service.is_whole().await?)
     }
 }
 
@@ -79,10 +85,11 @@ impl Stop {
         loop {
             if matches!(service.status().await?, Status::Stopped | Status::Failed) {
                 // What has lost its supervisor nobody ends.
-                return Ok(match told(service.processes().await)? {
+                let gone = match told(service.processes().await)? {
                     Told::Is(left) => left.is_empty(),
                     Told::Unclear(_) => true,
-                });
+                };
+                return Ok(gone && service.is_whole().await?);
             }
             // What was told to end may be about to; what was not goes on.
             if call.remaining().is_zero() || !matches!(told(service.start_id().await)?, Told::Is(None)) {

@@ -34,6 +34,12 @@ impl User {
         Ok(Self::find(&passwd, &group, |user| user.uid == uid).unwrap_or_else(nameless))
     }
 
+    /// The account with this number, by its name; the number where it has none.
+    pub fn name_of(uid: u32) -> String {
+        let found = databases().ok().and_then(|(passwd, group)| Self::find(&passwd, &group, |user| user.uid == uid));
+        found.map_or_else(|| uid.to_string(), |user| user.name)
+    }
+
     fn find(passwd: &str, group: &str, is: impl Fn(&Self) -> bool) -> Option<Self> {
         let mut user = passwd.lines().find_map(|line| {
             let mut fields = line.split(':');

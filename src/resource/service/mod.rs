@@ -25,6 +25,8 @@ pub enum Driver {
     Process(Process),
     /// Somebody else keeps it, whom the site's own command lines ask.
     Command(Box<Command>),
+    /// A unit that systemd keeps.
+    Systemd(Systemd),
 }
 
 /// What Backout itself runs for a service, for whoever judges it before.
@@ -42,6 +44,7 @@ impl Driver {
             Self::Process(Process { run, dir, env, user, .. }) => {
                 Some(Runs { lines: vec![run], dir, env, user: user.as_deref() })
             }
+            Self::Systemd(_) => None,
             Self::Command(command) => {
                 let Command { status, start, stop, restart, reload, processes, dir, env, user, .. } = &**command;
                 let more = [restart, reload, processes].into_iter().flatten();
@@ -55,12 +58,39 @@ impl Driver {
     pub fn reads(&self) -> Vec<(&'static str, &Path)> {
         match self {
             Self::Process(_) => Vec::new(),
+            Self::Systemd(unit) => unit.log.iter().map(|log| ("log", log.as_path())).collect(),
             Self::Command(command) => {
                 let files = [("log", &command.log), ("pid-file", &command.pid_file)];
                 files.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?))).collect()
             }
         }
     }
+}
+
+#[derive(Clone, Debug)]
+pub struct Systemd {
+    /// `shop.service`
+    pub unit: String,
+    pub manager: Manager,
+    /// The socket of the bus that its manager is on, if it is not at its usual place.
+    pub bus: Option<PathBuf>,
+    /// For its start; how long systemd itself waits, the unit says.
+    pub start_within: Duration,
+    /// For its stop.
+    pub stop_within: Duration,
+    /// Running this long by one and the same start counts as started.
+    pub settle: Duration,
+    /// Written and rotated by others; else it says it to the journal.
+    pub log: Option<PathBuf>,
+    /// Where the journal is, if it is not this machine's.
+    pub journal: Option<PathBuf>,
+}
+
+/// Whose units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manager {
+    System,
+    User,
 }
 
 #[derive(Clone)]
@@ -226,6 +256,10 @@ pub trait Observe: Send + Sync {
     async fn search(&self, since: &Mark, texts: &[String]) -> Result<Vec<String>, Failure>;
     /// The process ids that belong to it now; for its own CPU and memory. `inconclusive` when nobody can tell.
     async fn processes(&self) -> Result<Vec<i32>, Failure>;
+    /// Whether what goes with it is as it is: stopped with it, or back. What status and processes do not tell.
+    async fn is_whole(&self) -> Result<bool, Failure> {
+        Ok(true)
+    }
 }
 
 #[async_trait]

@@ -3,7 +3,8 @@ use super::{LINE, Reading, Surroundings};
 use crate::{
     diagnostic::{
         Mistake,
-        reader::{Item, Table},
+        reader::{At, Item, Table},
+        shown,
     },
     resource::service,
     site::path,
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 impl Reading<'_> {
     pub(super) fn service(&self, table: Table<'_>) -> Option<service::Section> {
-        let drivers = [("process", "process"), ("command", "command")];
+        let drivers = [("process", "process"), ("command", "command"), ("systemd", "systemd")];
         // Where it is not said, the rest can be read all the same; where it is none, the keys mean nothing.
         let driver = match table.required("driver", "\"process\"") {
             Some(item) => Some(item.word(&drivers)?),
@@ -20,12 +21,32 @@ impl Reading<'_> {
         };
         let read = match driver {
             Some("command") => self.commanded(&table).map(|command| service::Driver::Command(Box::new(command))),
+            Some("systemd") => self.systemd(&table).map(service::Driver::Systemd),
             _ => self.process(&table).map(service::Driver::Process),
         };
         let uses = self.uses(&table);
         table.finish();
         driver?;
         Some(service::Section { driver: read?, uses })
+    }
+
+    /// A unit that systemd keeps.
+    fn systemd(&self, table: &Table<'_>) -> Option<service::Systemd> {
+        // As long as systemd itself waits unless a unit says otherwise, and a little.
+        const USUAL: Duration = Duration::from_secs(100);
+        let named = table.required("unit", "\"….service\"").and_then(|item| unit(&item));
+        let managers = [("system", service::Manager::System), ("user", service::Manager::User)];
+        let manager = table.get("manager").map_or(Some(service::Manager::System), |item| item.word(&managers));
+        let place = |key| table.get(key).and_then(|item| item.text()).map(|at| path::absolute(self.dir, &at.value));
+        let (bus, log, journal) = (place("bus"), place("log"), place("journal"));
+        if log.is_some() && journal.is_some() {
+            let mistake = Mistake::new("`log` and `journal` say two places for what it writes").at(&table.location());
+            table.mistake(mistake.hint("`log` is a file that the service writes by itself; leave one of them out"));
+        }
+        let within = |key| table.duration(key).unwrap_or(USUAL);
+        let (start_within, stop_within) = (within("start-within"), within("stop-within"));
+        let settle = table.duration("settle").unwrap_or(Duration::from_secs(1));
+        Some(service::Systemd { unit: named?, manager: manager?, bus, start_within, stop_within, settle, log, journal })
     }
 
     /// A process that Backout supervises.
@@ -120,6 +141,24 @@ fn codes(table: Table<'_>) -> service::Codes {
         failed: or(failed, usual.failed),
         starting: or(starting, usual.starting),
     }
+}
+
+/// What a name of a unit may be made of; what is not in it, systemd would read as a pattern or another unit.
+fn unit(item: &Item<'_>) -> Option<String> {
+    let At { value, .. } = item.text()?;
+    let good = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let stem = value.strip_suffix(".service").unwrap_or_default();
+    if stem.is_empty() || value.len() > 255 || !value.chars().all(good) {
+        let mistake = Mistake::new(format!("`{}` is no service of systemd", shown(&value)));
+        item.mistake(mistake.hint("write its whole name, as in `shop.service`"));
+        return None;
+    }
+    if stem.ends_with('@') {
+        let mistake = Mistake::new(format!("`{}` is a template", shown(&value)));
+        item.mistake(mistake.hint(format!("name one that is made from it, as in `{stem}1.service`")));
+        return None;
+    }
+    Some(value)
 }
 
 /// The name of a signal that a service may be sent.

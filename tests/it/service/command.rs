@@ -90,7 +90,7 @@ fn init(bench: &Bench) -> Command {
 pub fn init_script() -> Subject {
     let bench = Bench::new();
     let access = service(&bench, &init(&bench));
-    Subject { access, killed: Status::Failed, _keep: Box::new(bench) }
+    Subject { access, killed: Status::Failed, held: false, _keep: Box::new(bench) }
 }
 
 struct Supervisord(Child);
@@ -141,7 +141,7 @@ pub fn supervisord() -> Subject {
     };
     let access = service(&bench, &command);
     // For supervisord, what has exited is not running.
-    Subject { access, killed: Status::Stopped, _keep: Box::new((server, bench)) }
+    Subject { access, killed: Status::Stopped, held: false, _keep: Box::new((server, bench)) }
 }
 
 /// A script whose verbs a test makes.

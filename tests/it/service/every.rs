@@ -1,5 +1,5 @@
 //! What every service driver has to do, whoever keeps the service. A driver joins with a `Subject` and a line in `every_driver!`.
-use super::{command, done::performed, done::reconciled, now};
+use super::{command, done::performed, done::reconciled, now, systemd};
 use crate::support::bench::{Bench, PATIENCE, alive, wait_for};
 use backout::{
     capability::service::ops::{Reload, Restart, Start, Stop},
@@ -16,6 +16,8 @@ pub struct Subject {
     pub access: Access<Service>,
     /// What its status says when it was killed by somebody.
     pub killed: Status,
+    /// A stop also keeps it down: one that has ended by itself is not stopped yet.
+    pub held: bool,
     /// What is kept for it, and ended with it.
     pub _keep: Box<dyn Send + Sync>,
 }
@@ -45,6 +47,7 @@ macro_rules! each_driver {
 }
 every_driver! {
     process = super::process();
+    systemd = super::systemd::unit();
     init_script = super::command::init_script();
     supervisord = super::command::supervisord();
 }
@@ -53,7 +56,7 @@ fn process() -> Subject {
     let bench = Bench::new();
     let mut section = super::process(&bench, SCRIPT);
     section.reload = Some("HUP".into());
-    Subject { access: super::service(&bench, &section), killed: Status::Failed, _keep: Box::new(bench) }
+    Subject { access: super::service(&bench, &section), killed: Status::Failed, held: false, _keep: Box::new(bench) }
 }
 
 impl Subject {
@@ -104,7 +107,7 @@ async fn it_starts_and_stops_and_both_may_be_said_twice(web: Subject) {
 async fn a_start_and_a_stop_are_seen_in_the_service(web: Subject) {
     let (start, stop) = (Start { service: String::new() }, Stop { service: String::new() });
     let came = async || (reconciled(&web.access, &start, &[]).await, reconciled(&web.access, &stop, &[]).await);
-    assert_eq!(came().await, (Ok(false), Ok(true)));
+    assert_eq!(came().await, (Ok(false), Ok(!web.held)));
     web.start().await;
     assert_eq!(came().await, (Ok(true), Ok(false)));
     web.access.mutator.stop(&now()).await.unwrap();
@@ -169,7 +172,7 @@ async fn an_end_by_somebody_else_is_seen(web: Subject) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!((web.start_id().await, web.processes().await), (None, vec![]));
-    assert_eq!(reconciled(&web.access, &Stop { service: String::new() }, &[]).await, Ok(true), "whoever ended it");
+    assert_eq!(reconciled(&web.access, &Stop { service: String::new() }, &[]).await, Ok(!web.held), "whoever ended it");
     web.start().await;
     assert_eq!(web.status().await, Status::Running);
     assert_ne!(web.start_id().await.unwrap(), before);

@@ -16,4 +16,5 @@ pub mod prometheus;
 pub mod run;
 pub mod script;
 pub mod shop;
+pub mod systemd;
 pub mod terminal;

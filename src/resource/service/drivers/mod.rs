@@ -1,9 +1,11 @@
 //! What a service can be on this machine.
 pub mod command;
 mod file_log;
+mod folder;
 mod lines;
 pub mod process;
 pub mod simulated;
+pub mod systemd;
 
 use super::{Driver, Section};
 use crate::resource::{Access, Service, process::own_executable};
@@ -26,6 +28,10 @@ pub fn open_with(name: &str, section: &Section, state: &Path, executable: PathBu
         }
         Driver::Command(command) => {
             let driver = Arc::new(command::Commanded::new(name, command, state, executable));
+            Access { observer: driver.clone(), mutator: driver }
+        }
+        Driver::Systemd(unit) => {
+            let driver = Arc::new(systemd::Managed::new(name, unit, state));
             Access { observer: driver.clone(), mutator: driver }
         }
     }
