@@ -4,6 +4,7 @@ use crate::{
     diagnostic::{Mistake, shown},
     resource::{
         Failure, ResourceId, Right, channel,
+        database::{self, Server},
         process::User,
         service::{
             Driver,
@@ -56,6 +57,19 @@ impl Site {
                 mistakes.push(self.at(mistake.hint("keep one of them: a thing has one name on a site"), id));
                 seen.insert(path, first);
             }
+        }
+        let mut servers: Vec<(&String, &Server)> = Vec::new();
+        for (name, section) in &self.databases {
+            let database::Driver::Postgres(server) = &section.driver else { continue };
+            let same = |other: &Server| {
+                (&other.host, other.port, &other.database) == (&server.host, server.port, &server.database)
+            };
+            if let Some((first, _)) = servers.iter().find(|(_, other)| same(other)) {
+                let mistake = Mistake::new(format!("database `{name}` is the same as database `{first}`"));
+                let mistake = mistake.hint("keep one of them: a thing has one name on a site");
+                mistakes.push(self.at(mistake, &ResourceId::new("database", name)));
+            }
+            servers.push((name, server));
         }
         // A link at its end is followed: what is written goes there.
         let state = path::real(&self.state);

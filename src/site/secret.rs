@@ -29,6 +29,16 @@ pub fn value(item: &Item<'_>, dir: &Path) -> Option<Value> {
     elsewhere(item, dir).map(|text| Value { text, secret: true })
 }
 
+/// A value that is a secret by what it is for: it never stands in the site file.
+pub fn kept(item: &Item<'_>, dir: &Path) -> Option<String> {
+    if item.is_string() {
+        let mistake = Mistake::new(format!("`{}` holds a secret, and the site file holds none", item.name));
+        item.mistake(mistake.hint("write `{ file = \"secrets/name\" }` or `{ env = \"NAME\" }`"));
+        return None;
+    }
+    elsewhere(item, dir)
+}
+
 fn elsewhere(item: &Item<'_>, dir: &Path) -> Option<String> {
     let table = item.table()?;
     let (file, env) = (table.get("file"), table.get("env"));

@@ -316,15 +316,6 @@ struct Surroundings {
     user: Option<String>,
 }
 
-/// The driver of a kind that has only one. Where it is not said, the rest can be read all the same (`Some(None)`); where
-/// another one is said, the keys of this one mean nothing.
-fn only_driver(table: &Table<'_>, driver: &str) -> Option<Option<()>> {
-    match table.required("driver", &format!("\"{driver}\"")) {
-        Some(item) => item.word(&[(driver, ())]).map(Some),
-        None => Some(None),
-    }
-}
-
 /// `http://` or `https://` with a host. Never with a password in it.
 fn url(item: &Item<'_>) -> Option<String> {
     let text = item.text()?.value;

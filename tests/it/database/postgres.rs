@@ -1,6 +1,7 @@
 //! A product over PostgreSQL, and what only PostgreSQL has.
 mod copies;
 mod fence;
+mod site;
 mod statements;
 
 use super::*;
