@@ -41,6 +41,7 @@ mod people;
 mod pipeline;
 mod probe;
 mod progress;
+mod real;
 mod references;
 mod rehearse;
 mod report;

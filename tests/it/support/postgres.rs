@@ -105,10 +105,17 @@ impl Server {
 
     /// The same, for what it reads from its input.
     pub fn client(&self, database: &str) -> Command {
-        let mut psql = Command::new(self.programs.join("psql"));
-        psql.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", "postgres", "-d", database]);
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]).stdin(Stdio::null());
+        let mut psql = self.tool("psql", database);
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]);
         psql
+    }
+
+    /// A program of the server's own, connected to this database.
+    pub fn tool(&self, name: &str, database: &str) -> Command {
+        let mut tool = Command::new(self.programs.join(name));
+        tool.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", "postgres", "-d", database]);
+        tool.stdin(Stdio::null());
+        tool
     }
 
     #[track_caller]

@@ -141,6 +141,9 @@ impl Postgres {
                     (client, tokio::spawn(ended(connection)))
                 }
             };
+            if with == Use::Writing {
+                client.batch_execute(DURABLE).await.map_err(told)?;
+            }
             let script = matches!(with, Use::Asking { .. } | Use::Obeying);
             Ok(Session { client, driver, exceeded, at_work: script.then(|| server.clone()) })
         };
@@ -148,6 +151,10 @@ impl Postgres {
         in_time(call, Box::pin(connected)).await
     }
 }
+
+/// What we say is done is never undone by a power failure, whatever the server makes of its own commits.
+const DURABLE: &str =
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// The error that ends a connection reaches whoever waits for an answer on it.
 async fn ended(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {

@@ -35,15 +35,14 @@ const SAME: &str = "SET search_path = ''; SET DateStyle = 'ISO, YMD'; SET Interv
 /// Nothing that is declared in the copy acts on what is brought into it. What is written is made durable at the end, by the
 /// proof that is written down last.
 const COPYING: &str = "SET session_replication_role = replica; SET synchronous_commit = off; \
-    SET default_tablespace = ''; SET check_function_bodies = off; SET transaction_timeout = 0";
+    SET default_tablespace = ''; SET check_function_bodies = off";
 
 /// A connection whose answers can be compared.
 pub async fn comparing(postgres: &Postgres, database: &str, with: Use, call: &CallCtx) -> Result<Session, Failure> {
     let session = postgres.connect_to(database, with, call).await?;
     session.batch_execute(SAME).await.map_err(told)?;
     if with == Use::Writing {
-        let settings = COPYING.split("; ").filter(|setting| !setting.contains("transaction_timeout"));
-        session.batch_execute(&settings.collect::<Vec<_>>().join("; ")).await.map_err(told)?;
+        session.batch_execute(COPYING).await.map_err(told)?;
     }
     Ok(session)
 }
@@ -146,8 +145,9 @@ impl Moment {
             if lock(first, &new).await? == new.len() {
                 let snapshot = first.query_one("SELECT pg_export_snapshot()", &[]).await.map_err(told)?.get(0);
                 for other in others {
-                    let begin =
-                        format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'");
+                    let begin = format!(
+                        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'"
+                    );
                     other.batch_execute(&begin).await.map_err(told)?;
                 }
                 return Ok(Self { sessions, snapshot, tables: now });
@@ -169,7 +169,10 @@ async fn lock(session: &Client, tables: &[Table]) -> Result<usize, Failure> {
     let mut left: Vec<&[Table]> = tables.chunks(AT_ONCE).collect();
     while let Some(some) = left.pop() {
         let names: Vec<String> = some.iter().map(|table| format!("ONLY {}", table.quoted())).collect();
-        let lock = format!("SAVEPOINT locking; LOCK TABLE {} IN ACCESS SHARE MODE; RELEASE SAVEPOINT locking", names.join(", "));
+        let lock = format!(
+            "SAVEPOINT locking; LOCK TABLE {} IN ACCESS SHARE MODE; RELEASE SAVEPOINT locking",
+            names.join(", ")
+        );
         match session.batch_execute(&lock).await {
             Ok(()) => locked += some.len(),
             // One of them was dropped since: which?
@@ -245,7 +248,13 @@ impl News {
 }
 
 /// Reads the rows of a table, each as one text, and brings them into the same table elsewhere, when there is an elsewhere.
-pub async fn pass(from: &Client, to: Option<&Client>, table: &Table, coding: &str, news: &News) -> Result<Sum, Failure> {
+pub async fn pass(
+    from: &Client,
+    to: Option<&Client>,
+    table: &Table,
+    coding: &str,
+    news: &News,
+) -> Result<Sum, Failure> {
     let mut sum = Sum::default();
     // In the coding of the database: what a server cannot convert is carried over as it is.
     let out = format!("COPY {}{} TO STDOUT (ENCODING '{coding}')", table.quoted(), table.columns());
@@ -258,8 +267,7 @@ pub async fn pass(from: &Client, to: Option<&Client>, table: &Table, coding: &st
         }
         return Ok(sum);
     };
-    let (empty, freeze) =
-        if table.referred { ("DELETE FROM ONLY", "") } else { ("TRUNCATE ONLY", "FREEZE, ") };
+    let (empty, freeze) = if table.referred { ("DELETE FROM ONLY", "") } else { ("TRUNCATE ONLY", "FREEZE, ") };
     to.batch_execute(&format!("{empty} {}", table.quoted())).await.map_err(told)?;
     let into = format!("COPY {}{} FROM STDIN ({freeze}ENCODING '{coding}')", table.quoted(), table.columns());
     let mut sink = pin!(to.copy_in::<_, Bytes>(&into).await.map_err(told)?);
