@@ -38,7 +38,9 @@ pub fn comparable(condition: &Condition) -> Result<(), Failure> {
         return Err(Failure::invalid("`compare` takes a condition with `baseline`, as in `p95 <= 1.1 * baseline`"));
     }
     match condition.comparisons.iter().filter(relative).find(|c| direction(c.operator).is_none()) {
-        Some(c) => Err(Failure::invalid(format!("nothing is exactly as its baseline: `{}` says no direction", c.operator))),
+        Some(c) => {
+            Err(Failure::invalid(format!("nothing is exactly as its baseline: `{}` says no direction", c.operator)))
+        }
         None => Ok(()),
     }
 }

@@ -115,7 +115,11 @@ impl Baseline {
             Ok(Some(past)) => return Ok(Samples { values: past.values, taken: past.points, silence: None }),
             Ok(None) => {}
             Err(Failure { kind: FailureKind::Unavailable | FailureKind::TimedOut, message, .. }) => {
-                return Ok(Samples { values: BTreeMap::new(), taken: u64::from(self.window) + 1, silence: Some(message) });
+                return Ok(Samples {
+                    values: BTreeMap::new(),
+                    taken: u64::from(self.window) + 1,
+                    silence: Some(message),
+                });
             }
             Err(failure) => return Err(failure),
         }

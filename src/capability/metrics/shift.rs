@@ -192,9 +192,13 @@ mod tests {
 
     #[test]
     fn what_has_become_worse_is_found() {
-        for (alike, slower, samples, wanted) in
-            [(0.0, 1.0, 60, 0.9), (0.3, 1.0, 150, 0.9), (0.6, 1.0, 300, 0.9), (0.9, 2.0, 700, 0.9), (0.0, -1.0, 60, 0.0)]
-        {
+        for (alike, slower, samples, wanted) in [
+            (0.0, 1.0, 60, 0.9),
+            (0.3, 1.0, 150, 0.9),
+            (0.6, 1.0, 300, 0.9),
+            (0.9, 2.0, 700, 0.9),
+            (0.0, -1.0, 60, 0.0),
+        ] {
             let (found, ..) = alarms(alike, slower, samples);
             assert!(found >= wanted && (wanted > 0.0 || found == 0.0), "{alike} {slower}: {found}");
         }

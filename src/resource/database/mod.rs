@@ -12,9 +12,9 @@ use super::{
     copies::{Copied, MutateCopies, ObserveCopies, Snapshot},
 };
 use async_trait::async_trait;
+use salvage::Salvaged;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use salvage::Salvaged;
 use std::{
     path::{Path, PathBuf},
     time::Duration,

@@ -73,11 +73,15 @@ impl Sheet {
     fn head(self) -> &'static str {
         match self {
             Self::Inserts => "Rows that only the new version had. A row whose key is there already stays as it is.",
-            Self::Updates => "Rows that only the new version changed. One that is not as it was any more stays as it is.",
+            Self::Updates => {
+                "Rows that only the new version changed. One that is not as it was any more stays as it is."
+            }
             Self::Deletes => {
                 "Rows that only the new version deleted. One that is not as it was, or that is still referred to, stays."
             }
-            Self::Conflicts => "Rows of which only people can say what is right. Nothing here is a statement until it is made one.",
+            Self::Conflicts => {
+                "Rows of which only people can say what is right. Nothing here is a statement until it is made one."
+            }
         }
     }
 }

@@ -83,7 +83,8 @@ impl Opened {
         }
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         let about = statx(&file, "", AtFlags::EMPTY_PATH, wanted)?;
-        let nanoseconds = |time: rustix::fs::StatxTimestamp| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+        let nanoseconds =
+            |time: rustix::fs::StatxTimestamp| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
         let born = if about.stx_mask & StatxFlags::BTIME.bits() == 0 { 0 } else { nanoseconds(about.stx_btime) };
         let identity = Identity { device: (about.stx_dev_major, about.stx_dev_minor), inode: about.stx_ino, born };
         Ok(Some(Self { file, identity, changed: nanoseconds(about.stx_mtime), length: about.stx_size }))
@@ -312,7 +313,12 @@ mod tests {
         fs::create_dir(log.path()).unwrap();
         assert_eq!(mark(&log.path()).unwrap_err().to_string(), "it is no regular file");
         fs::remove_dir(log.path()).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, log.path(), rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-        assert_eq!(mark(&log.path()).unwrap_err().to_string(), "it is no regular file", "and nobody waits for a writer");
+        rustix::fs::mknodat(rustix::fs::CWD, log.path(), rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .unwrap();
+        assert_eq!(
+            mark(&log.path()).unwrap_err().to_string(),
+            "it is no regular file",
+            "and nobody waits for a writer"
+        );
     }
 }

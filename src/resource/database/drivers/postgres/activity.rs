@@ -48,7 +48,8 @@ pub async fn others(session: &Client, database: &str) -> Result<Vec<Other>, Fail
     for row in session.query(SESSIONS, &[&database, &ours]).await.map_err(told)? {
         let (pid, role, application): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
         let (address, state, age): (String, String, i64) = (row.get(3), row.get(4), row.get(5));
-        let application = if application.is_empty() { "a program without a name".to_owned() } else { short(&application) };
+        let application =
+            if application.is_empty() { "a program without a name".to_owned() } else { short(&application) };
         let from = if address.is_empty() { "this host".to_owned() } else { address };
         let hidden: bool = row.get(7);
         let state = match state.as_str() {

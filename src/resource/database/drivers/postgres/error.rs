@@ -14,7 +14,9 @@ pub fn told(error: Error) -> Failure {
     if let Some(io) = cause(&error) {
         if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
             return Failure::unavailable("no secure connection: the server's certificate or protocol is not accepted")
-                .hint("`sslmode=verify-full` asks for a certificate that this host trusts and that bears the host's name");
+                .hint(
+                    "`sslmode=verify-full` asks for a certificate that this host trusts and that bears the host's name",
+                );
         }
         return cannot_connect(io);
     }

@@ -128,8 +128,9 @@ pub async fn shut(postgres: &Postgres, call: &CallCtx) -> Result<bool, Failure> 
     let session = postgres.maintenance(Use::Looking, call).await?;
     let database = &postgres.server.database;
     match standing(&session, database).await {
-        Ok(standing) => Ok(closed(&session, postgres, &standing).await?
-            && activity::others(&session, database).await?.is_empty()),
+        Ok(standing) => {
+            Ok(closed(&session, postgres, &standing).await? && activity::others(&session, database).await?.is_empty())
+        }
         Err(e) if e.kind == FailureKind::NotFound => Ok(false),
         Err(e) => Err(e),
     }
@@ -254,8 +255,10 @@ async fn refuse_unfit(session: &Client, postgres: &Postgres) -> Result<Vec<Strin
     let rows = session.query(OWNER, &[&server.database, &server.fence_roles]).await.map_err(told)?;
     if let Some(row) = rows.first() {
         let role: String = row.get(0);
-        return Err(Failure::conflict(format!("role {role} owns the database: it may give itself what is taken from it"))
-            .hint("let another role own the database, or let Backout work as a superuser"));
+        return Err(Failure::conflict(format!(
+            "role {role} owns the database: it may give itself what is taken from it"
+        ))
+        .hint("let another role own the database, or let Backout work as a superuser"));
     }
     const MISSING: &str =
         "SELECT name FROM unnest($1::text[]) AS name WHERE name NOT IN (SELECT rolname::text FROM pg_roles)";

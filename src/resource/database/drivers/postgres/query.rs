@@ -1,9 +1,5 @@
 //! What scripts may ask in SQL. That it only reads is the server's doing: a transaction that is read-only stays so.
-use super::{
-    Postgres,
-    connection::Use,
-    error::told,
-};
+use super::{Postgres, connection::Use, error::told};
 use crate::resource::{
     CallCtx, Failure,
     database::{MAX_BYTES, MAX_ROWS},

@@ -222,16 +222,26 @@ mod tests {
         assert_eq!(texts("SELECT 'it''s;'; SELECT E'a\\';'; SELECT 3").len(), 3);
         assert_eq!(texts("SELECT 'a\\'; SELECT 2").len(), 2, "a backslash is none in a plain quote");
         assert_eq!(texts("SELECT a$b$c; SELECT $1; SELECT 3").len(), 3);
-        assert_eq!(texts("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END; SELECT 1").len(), 2);
+        assert_eq!(
+            texts(
+                "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END; SELECT 1"
+            )
+            .len(),
+            2
+        );
         assert_eq!(texts("CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; DELETE FROM b); SELECT 1").len(), 2);
     }
 
     #[test]
     fn words_that_end_a_transaction_are_found_behind_anything() {
-        for script in ["COMMIT", "commit", "/* a */ -- b\n\tEnd", "-- x\rROLLBACK", ";;abort", "prepare\ntransaction 'x'"] {
+        for script in
+            ["COMMIT", "commit", "/* a */ -- b\n\tEnd", "-- x\rROLLBACK", ";;abort", "prepare\ntransaction 'x'"]
+        {
             assert!(split(script).iter().any(Statement::is_of_transactions), "{script}");
         }
-        for script in ["SELECT 'COMMIT'", "PREPARE q AS SELECT 1", "-- COMMIT", "SELECT 1 AS commit", "DO $$ BEGIN END $$"] {
+        for script in
+            ["SELECT 'COMMIT'", "PREPARE q AS SELECT 1", "-- COMMIT", "SELECT 1 AS commit", "DO $$ BEGIN END $$"]
+        {
             assert!(!split(script).iter().any(Statement::is_of_transactions), "{script}");
         }
     }

@@ -64,8 +64,11 @@ impl Alerts {
             None => own(&self.prometheus, call).await?,
         };
         let is_seen = |labels: &Labels| seen.iter().all(|(name, value)| labels.get(name) == Some(value));
-        let mut alerts: Vec<Alert> =
-            all.into_iter().filter(|(labels, ..)| is_seen(labels)).map(|(l, state, since)| alert(l, state, since)).collect();
+        let mut alerts: Vec<Alert> = all
+            .into_iter()
+            .filter(|(labels, ..)| is_seen(labels))
+            .map(|(l, state, since)| alert(l, state, since))
+            .collect();
         if alerts.len() > MOST {
             return Err(Failure::failed(format!("there are {} alerts, more than {MOST}", alerts.len())));
         }

@@ -171,9 +171,9 @@ impl Api {
     /// Without words that could be passed on.
     fn refused(&self, status: u16) -> Failure {
         self.says(match status {
-            401 | 403 => Failure::invalid(format!(
-                "it does not let Backout in (status {status}): look at `headers` in the site"
-            )),
+            401 | 403 => {
+                Failure::invalid(format!("it does not let Backout in (status {status}): look at `headers` in the site"))
+            }
             404 | 405 => Failure::invalid(format!("it is not at this address (status {status}): look at the site")),
             _ => Failure::unavailable(format!("its status was {status}")),
         })

@@ -43,7 +43,10 @@ pub enum Report {
     Held,
     Failed(String),
     /// standard output, standard error
-    Ended { how: Option<Ended>, outputs: [Collected; 2] },
+    Ended {
+        how: Option<Ended>,
+        outputs: [Collected; 2],
+    },
 }
 
 /// `backout supervise command`. In the folder a lock says that the service is being changed.

@@ -4,12 +4,7 @@ use crate::resource::{
     process::{Identity, boot_id, descendants},
 };
 use rustix::fs::{Mode, OFlags, open};
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::Read,
-    path::Path,
-};
+use std::{collections::BTreeSet, fs::File, io::Read, path::Path};
 
 /// A service has no more processes that are worth counting.
 const MAX_LISTED: usize = 10_000;

@@ -149,7 +149,11 @@ impl Commanded {
             None => return Err(Failure::failed("its `status` was ended, because its helper was")),
         };
         codes.status(code).ok_or_else(|| {
-            Failure::failed(self.words("status", &format!("says with exit status {code} nothing that the site knows"), &ran))
+            Failure::failed(self.words(
+                "status",
+                &format!("says with exit status {code} nothing that the site knows"),
+                &ran,
+            ))
         })
     }
 
@@ -159,7 +163,8 @@ impl Commanded {
         match ran.how {
             _ if ran.late => {
                 let failure = self.late(verb, within, &ran);
-                let hint = if verb == "start" { " (what stays in the foreground is for `driver = \"process\"`)" } else { "" };
+                let hint =
+                    if verb == "start" { " (what stays in the foreground is for `driver = \"process\"`)" } else { "" };
                 Err(Failure { message: failure.message + hint, ..failure })
             }
             Some(ended) if ended.well() => Ok(()),
@@ -247,11 +252,17 @@ impl Commanded {
                     return Ok(());
                 }
             } else if let (Ok(status @ (Status::Stopped | Status::Failed)), Some(_)) = (&looked, &since) {
-                return Err(Failure::failed(format!("it came up and ended again: its status says {}", status.as_str())));
+                return Err(Failure::failed(format!(
+                    "it came up and ended again: its status says {}",
+                    status.as_str()
+                )));
             }
             if Instant::now() >= until && rest == Duration::MAX {
                 let says = looked?.as_str();
-                return Err(Failure::timed_out(format!("`{}` was started, and its status still says {says}", self.name)));
+                return Err(Failure::timed_out(format!(
+                    "`{}` was started, and its status still says {says}",
+                    self.name
+                )));
             }
             if Instant::now() >= until && starts > 1 {
                 return Err(Failure::failed(format!("`{}` does not stay: it was seen by {starts} starts", self.name)));
@@ -270,11 +281,16 @@ impl Commanded {
                 (Ok(Status::Stopped | Status::Failed), None) => return Ok(()),
                 (Ok(Status::Stopped | Status::Failed), Some(process)) if Instant::now() >= until => {
                     let pid = process.pid;
-                    return Err(Failure::timed_out(format!("its status says stopped, and its process {pid} is still there")));
+                    return Err(Failure::timed_out(format!(
+                        "its status says stopped, and its process {pid} is still there"
+                    )));
                 }
                 _ if Instant::now() >= until => {
                     let says = looked?.as_str();
-                    return Err(Failure::timed_out(format!("`{}` was stopped, and its status still says {says}", self.name)));
+                    return Err(Failure::timed_out(format!(
+                        "`{}` was stopped, and its status still says {says}",
+                        self.name
+                    )));
                 }
                 _ => pace.wait().await,
             }
@@ -333,7 +349,9 @@ impl Observe for Commanded {
         if matches!(self.ask().await?, Status::Stopped | Status::Failed) {
             return Ok(None);
         }
-        Err(Failure::inconclusive("nobody can tell by which start it runs (`pid-file` or `processes` of the site would)"))
+        Err(Failure::inconclusive(
+            "nobody can tell by which start it runs (`pid-file` or `processes` of the site would)",
+        ))
     }
 
     async fn search(&self, since: &Mark, texts: &[String]) -> Result<Vec<String>, Failure> {

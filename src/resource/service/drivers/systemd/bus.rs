@@ -18,9 +18,7 @@ pub fn socket(section: &Systemd) -> PathBuf {
     match (&section.bus, section.manager) {
         (Some(bus), _) => bus.clone(),
         (None, Manager::System) => PathBuf::from("/run/dbus/system_bus_socket"),
-        (None, Manager::User) => {
-            PathBuf::from(format!("/run/user/{}/bus", rustix::process::geteuid().as_raw()))
-        }
+        (None, Manager::User) => PathBuf::from(format!("/run/user/{}/bus", rustix::process::geteuid().as_raw())),
     }
 }
 
@@ -36,7 +34,9 @@ impl Bus {
         let named = socket.display().to_string();
         let away = move |error: &io::Error| {
             let failure = match error.kind() {
-                io::ErrorKind::PermissionDenied => Failure::denied(format!("the bus of its manager lets nobody in: {error}")),
+                io::ErrorKind::PermissionDenied => {
+                    Failure::denied(format!("the bus of its manager lets nobody in: {error}"))
+                }
                 _ => Failure::unavailable(format!("the bus of its manager is not there: {error}")),
             };
             failure.hint(match manager {
@@ -84,8 +84,7 @@ impl Bus {
         interface: &str,
         name: &'static str,
     ) -> Result<T, Failure> {
-        let value: OwnedVariant =
-            self.call(path, "org.freedesktop.DBus.Properties", "Get", &(interface, name)).await?;
+        let value: OwnedVariant = self.call(path, "org.freedesktop.DBus.Properties", "Get", &(interface, name)).await?;
         T::try_from(value).map_err(|_| odd(name))
     }
 

@@ -50,7 +50,15 @@ async fn ask(section: &Systemd) -> Result<Facts, Failure> {
     let text = async |name| bus.property::<String>(&unit.path, SERVICE, name).await.unwrap_or_default();
     let mut words: Vec<String> = Vec::new();
     let mut privileged = false;
-    const LINES: &[&str] = &["ExecConditionEx", "ExecStartPreEx", "ExecStartEx", "ExecStartPostEx", "ExecReloadEx", "ExecStopEx", "ExecStopPostEx"];
+    const LINES: &[&str] = &[
+        "ExecConditionEx",
+        "ExecStartPreEx",
+        "ExecStartEx",
+        "ExecStartPostEx",
+        "ExecReloadEx",
+        "ExecStopEx",
+        "ExecStopPostEx",
+    ];
     for name in LINES {
         let lines: Vec<Line> = bus.property(&unit.path, SERVICE, name).await?;
         for (program, arguments, flags, ..) in lines {

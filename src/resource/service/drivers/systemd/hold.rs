@@ -46,20 +46,14 @@ pub async fn choose(bus: &Bus, unit: &Unit, ours: bool) -> Result<Option<Hold>, 
     unmask(bus, &unit.name).await?;
     let link = PathBuf::from(link);
     let folder = link.parent().unwrap_or(Path::new("/")).to_owned();
-    let order: Vec<String> = bus
-        .property("/org/freedesktop/systemd1", super::bus::MANAGER, "UnitPath")
-        .await?;
+    let order: Vec<String> = bus.property("/org/freedesktop/systemd1", super::bus::MANAGER, "UnitPath").await?;
     let place = |folder: &Path| order.iter().position(|other| Path::new(other) == folder);
     let file = unit.fragment.as_deref().filter(|file| file.file_name() == link.file_name());
     let before = match (file.and_then(Path::parent).and_then(place), place(&folder)) {
         (Some(file), Some(mask)) => file < mask,
         _ => false,
     };
-    Ok(Some(if before {
-        Hold::DropIn(folder.join(format!("{}.d", unit.name)).join(DROP_IN))
-    } else {
-        Hold::Mask
-    }))
+    Ok(Some(if before { Hold::DropIn(folder.join(format!("{}.d", unit.name)).join(DROP_IN)) } else { Hold::Mask }))
 }
 
 impl Hold {
@@ -114,8 +108,11 @@ fn told(error: &io::Error) -> Failure {
         io::ErrorKind::PermissionDenied => FailureKind::Denied,
         _ => FailureKind::Failed,
     };
-    Failure::new(kind, format!("it cannot be kept down: its unit file comes before any mask, and no file can be added to it: {error}"))
-        .hint("run Backout as root, or keep the unit file below /usr/lib/systemd, where a mask comes before it")
+    Failure::new(
+        kind,
+        format!("it cannot be kept down: its unit file comes before any mask, and no file can be added to it: {error}"),
+    )
+    .hint("run Backout as root, or keep the unit file below /usr/lib/systemd, where a mask comes before it")
 }
 
 async fn write(file: PathBuf) -> Result<(), Failure> {

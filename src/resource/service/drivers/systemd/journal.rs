@@ -95,7 +95,10 @@ fn unreadable(why: String) -> Failure {
 }
 
 impl Journal {
-    #[expect(clippy::disallowed_methods, reason = "it starts nothing itself, and is killed when nobody reads it any more")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it starts nothing itself, and is killed when nobody reads it any more"
+    )]
     fn command(&self) -> Command {
         let mut command = Command::new("journalctl");
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LANG", "C.UTF-8");

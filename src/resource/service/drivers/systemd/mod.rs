@@ -19,9 +19,9 @@ use crate::resource::{
 };
 use async_trait::async_trait;
 use bus::{Bus, unless_gone};
+use hold::Hold;
 use jobs::{Ended, Jobs};
 use journal::Journal;
-use hold::Hold;
 use record::{Home, Phase, Record};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -324,10 +324,7 @@ impl Managed {
         if missing.is_empty() {
             return Ok(());
         }
-        Err(Failure::failed(format!(
-            "it runs, but what was stopped with it has not come back: {}",
-            missing.join("; ")
-        )))
+        Err(Failure::failed(format!("it runs, but what was stopped with it has not come back: {}", missing.join("; "))))
     }
 
     async fn started(&self, bus: &Bus, call: &CallCtx) -> Result<(), Failure> {
@@ -416,7 +413,10 @@ impl Mutate for Managed {
         let bus = self.bus().await?;
         let unit = Unit::existing(&bus, self.name()).await?;
         if unit.transient {
-            return Err(Failure::invalid(format!("`{}` is transient: once it is stopped nobody can start it", unit.name)));
+            return Err(Failure::invalid(format!(
+                "`{}` is transient: once it is stopped nobody can start it",
+                unit.name
+            )));
         }
         let until = Self::until(call, self.section.stop_within);
         let old = self.home.read()?;

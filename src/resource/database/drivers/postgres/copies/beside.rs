@@ -30,8 +30,11 @@ pub async fn sequences(session: &Client) -> Result<Vec<Sequence>, Failure> {
     for some in rows.chunks(AT_ONCE) {
         let names: Vec<String> =
             some.iter().map(|row| format!("{}.{}", quoted(row.get(0)), quoted(row.get(1)))).collect();
-        let asked: Vec<String> =
-            names.iter().enumerate().map(|(i, name)| format!("SELECT {i}, last_value, is_called FROM {name}")).collect();
+        let asked: Vec<String> = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| format!("SELECT {i}, last_value, is_called FROM {name}"))
+            .collect();
         let stand = session.query(&asked.join(" UNION ALL "), &[]).await.map_err(told)?;
         for found in &stand {
             let place = usize::try_from(found.get::<_, i32>(0)).unwrap_or(usize::MAX);
@@ -68,8 +71,11 @@ pub fn behind(ours: &[Sequence], theirs: &[Sequence]) -> Vec<Sequence> {
         let given = |s: &Sequence| (if s.rises { s.last } else { s.last.saturating_neg() }, s.called);
         let fits = other.rises == own.rises && (own.within.0..=own.within.1).contains(&other.last);
         // One that begins again at its end gives out what was given out before anyway.
-        (fits && !own.cycles && given(other) > given(own))
-            .then(|| Sequence { last: other.last, called: other.called, ..own.clone() })
+        (fits && !own.cycles && given(other) > given(own)).then(|| Sequence {
+            last: other.last,
+            called: other.called,
+            ..own.clone()
+        })
     });
     moved.collect()
 }
@@ -123,8 +129,10 @@ pub async fn bring_large_objects(from: &Client, to: &Client) -> Result<(), Failu
     for some in said.chunks(AT_ONCE) {
         to.batch_execute(&some.join("; ")).await.map_err(told)?;
     }
-    let mut pages = pin!(from.copy_out("COPY (SELECT loid, pageno, data FROM pg_largeobject) TO STDOUT").await.map_err(told)?);
-    let mut sink = pin!(to.copy_in::<_, Bytes>("COPY pg_largeobject (loid, pageno, data) FROM STDIN").await.map_err(told)?);
+    let mut pages =
+        pin!(from.copy_out("COPY (SELECT loid, pageno, data FROM pg_largeobject) TO STDOUT").await.map_err(told)?);
+    let mut sink =
+        pin!(to.copy_in::<_, Bytes>("COPY pg_largeobject (loid, pageno, data) FROM STDIN").await.map_err(told)?);
     while let Some(page) = pages.next().await {
         sink.send(page.map_err(told)?).await.map_err(told)?;
     }
@@ -136,8 +144,7 @@ const POPULATED: &str = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_cl
 
 /// Fills in the copy what was filled at the source. One that is made of others comes after them.
 pub async fn refresh_views(from: &Client, to: &Client) -> Result<(), Failure> {
-    let mut left: Vec<String> =
-        from.query(POPULATED, &[]).await.map_err(told)?.iter().map(|row| row.get(0)).collect();
+    let mut left: Vec<String> = from.query(POPULATED, &[]).await.map_err(told)?.iter().map(|row| row.get(0)).collect();
     while !left.is_empty() {
         let (mut later, before) = (Vec::new(), left.len());
         let mut last = None;

@@ -101,7 +101,8 @@ pub async fn exchange(postgres: &Postgres, snapshot: &Snapshot, call: &CallCtx) 
     call.progress(COUNTING, 0, 0);
     let Some(_) = live else {
         let parts = snapshot.fingerprint.parts.iter().filter(|part| part.count > 0);
-        let lost = parts.map(|part| Lost { part: part.name.clone(), rows: 0, changed: 0, missing: part.count }).collect();
+        let lost =
+            parts.map(|part| Lost { part: part.name.clone(), rows: 0, changed: 0, missing: part.count }).collect();
         return Ok(Restored { exchanged: true, aside: None, lost });
     };
     Ok(Restored { exchanged: true, aside: Some(names.aside.clone()), lost: counted(postgres, &names, call).await })

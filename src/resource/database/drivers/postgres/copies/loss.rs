@@ -1,9 +1,5 @@
 //! What an exchange would set aside, counted row by row.
-use super::super::{
-    Postgres,
-    connection::Use,
-    error::told,
-};
+use super::super::{Postgres, connection::Use, error::told};
 use super::{
     closed,
     content::{Moment, Table},

@@ -184,7 +184,10 @@ pub async fn drop(admin: &Client, found: &Found) -> Result<u64, Failure> {
         Some(now) if now.oid == found.oid => {}
         _ => return Ok(0),
     }
-    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(&found.name))).await.map_err(told)?;
+    admin
+        .batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(&found.name)))
+        .await
+        .map_err(told)?;
     Ok(bytes.unsigned_abs())
 }
 
@@ -211,8 +214,7 @@ mod tests {
 
     #[test]
     fn only_a_whole_mark_is_one() {
-        let mark =
-            Mark { is: Is::StandBy, id: "7".into(), of: "a'b\"".into(), proof: None, comment: Some("x".into()) };
+        let mark = Mark { is: Is::StandBy, id: "7".into(), of: "a'b\"".into(), proof: None, comment: Some("x".into()) };
         let text = mark.text().unwrap();
         assert_eq!(Mark::read(&text).unwrap().of, "a'b\"");
         assert!(Mark::read(&text[..text.len() - 1]).is_none());

@@ -43,7 +43,12 @@ impl Order {
 
     fn rows(&self, table: &Table) -> String {
         let by = if self.by == "1" { format!("{} COLLATE \"C\"", self.key) } else { self.by.clone() };
-        format!("COPY (SELECT {}, {}, ctid FROM ONLY {} ORDER BY {by}) TO STDOUT", self.key, self.digest, table.quoted())
+        format!(
+            "COPY (SELECT {}, {}, ctid FROM ONLY {} ORDER BY {by}) TO STDOUT",
+            self.key,
+            self.digest,
+            table.quoted()
+        )
     }
 }
 

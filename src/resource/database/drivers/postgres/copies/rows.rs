@@ -74,4 +74,3 @@ async fn bring_rows(from: &Client, to: &Client, table: &Table, coding: &str) -> 
     }
     Ok(Some(come.len().max(go.len()) as u64))
 }
-

@@ -137,7 +137,9 @@ async fn make(postgres: &Postgres, admin: &Client, names: &Names, call: &CallCtx
 async fn bare(source: &Client, target: &Client) -> Result<(), Failure> {
     let has = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public'), EXISTS (SELECT FROM pg_extension WHERE extname = 'plpgsql')";
     let row = source.query_one(has, &[]).await.map_err(told)?;
-    for (there, drop) in [(row.get::<_, bool>(0), "DROP SCHEMA IF EXISTS public"), (row.get(1), "DROP EXTENSION IF EXISTS plpgsql")] {
+    for (there, drop) in
+        [(row.get::<_, bool>(0), "DROP SCHEMA IF EXISTS public"), (row.get(1), "DROP EXTENSION IF EXISTS plpgsql")]
+    {
         if !there {
             target.batch_execute(drop).await.map_err(told)?;
         }
@@ -239,15 +241,10 @@ pub async fn refresh(postgres: &Postgres, old: &Snapshot, call: &CallCtx) -> Res
     let (moment, parts) = content::read(moment, "comparing", call).await?;
     let large_objects = beside::large_objects(moment.first()?).await?;
     let differs = |part: &&Part| !old.fingerprint.parts.contains(part);
-    let changed: Vec<Table> = moment
-        .tables
-        .iter()
-        .zip(&parts)
-        .filter(|(_, part)| differs(part))
-        .map(|(table, _)| table.clone())
-        .collect();
-    let objects_changed = large_objects.as_ref()
-        != old.fingerprint.parts.iter().find(|part| part.name == beside::LARGE_OBJECTS);
+    let changed: Vec<Table> =
+        moment.tables.iter().zip(&parts).filter(|(_, part)| differs(part)).map(|(table, _)| table.clone()).collect();
+    let objects_changed =
+        large_objects.as_ref() != old.fingerprint.parts.iter().find(|part| part.name == beside::LARGE_OBJECTS);
     let mut copied = large_objects.iter().filter(differs).map(|part| part.count).sum();
     let expected = Held::new(structure, parts, large_objects);
 

@@ -193,7 +193,8 @@ fn written_out(query: &str) -> String {
     }
     text.push_str(rest);
     // Each column as text.
-    format!("SELECT (q).a::text, (q).b::text, (q).c::text, (q).d::text FROM ({text}) q(a, b, c, d)").replace("(q).", "q.")
+    format!("SELECT (q).a::text, (q).b::text, (q).c::text, (q).d::text FROM ({text}) q(a, b, c, d)")
+        .replace("(q).", "q.")
 }
 
 impl Structure {
@@ -205,7 +206,9 @@ impl Structure {
             digest.update(text);
         };
         for object in &self.0 {
-            if !whose && matches!(object.kind.as_str(), "database" | "setting" | "security label" | "default privileges") {
+            if !whose
+                && matches!(object.kind.as_str(), "database" | "setting" | "security label" | "default privileges")
+            {
                 continue;
             }
             add(&object.kind);
@@ -256,7 +259,9 @@ fn cast_each(text: &str) -> Option<String> {
                 out.push_str(text.get(from..at)?);
                 let each: Vec<String> = elements
                     .iter()
-                    .map(|e| if e.starts_with("ARRAY[") { format!("({e})::{kind}[]") } else { format!("({e})::{kind}") })
+                    .map(
+                        |e| if e.starts_with("ARRAY[") { format!("({e})::{kind}[]") } else { format!("({e})::{kind}") },
+                    )
                     .collect();
                 out.push_str(&format!("ARRAY[{}]", each.join(", ")));
                 from = end + length;
@@ -312,11 +317,14 @@ mod tests {
 
     #[test]
     fn casts_of_arrays_go_to_their_elements() {
-        let first = "CHECK (((status)::text = ANY ((ARRAY['a'::character varying, 'b,]'::character varying])::text[])))";
-        let again = "CHECK (((status)::text = ANY (ARRAY[('a'::character varying)::text, ('b,]'::character varying)::text])))";
+        let first =
+            "CHECK (((status)::text = ANY ((ARRAY['a'::character varying, 'b,]'::character varying])::text[])))";
+        let again =
+            "CHECK (((status)::text = ANY (ARRAY[('a'::character varying)::text, ('b,]'::character varying)::text])))";
         assert_eq!(normal(first), again);
         assert_eq!(normal(again), again);
-        for same in ["CHECK ((a > 0))", "ARRAY[1, 2]", "(ARRAY[1, 2", "(ARRAY[1])", "('(ARRAY['::text)", "ñ(ARRAY[ñ"] {
+        for same in ["CHECK ((a > 0))", "ARRAY[1, 2]", "(ARRAY[1, 2", "(ARRAY[1])", "('(ARRAY['::text)", "ñ(ARRAY[ñ"]
+        {
             assert_eq!(normal(same), same);
         }
         assert_ne!(normal("(ARRAY[a])::text[]"), normal("(ARRAY[a])::name[]"));

@@ -64,7 +64,8 @@ impl Tools {
         known.sort_by_key(|(version, _)| *version);
         let seen: Vec<String> = known.iter().map(|(version, _)| version.to_string()).collect();
         let Some((_, folder)) = known.into_iter().find(|(its, _)| *its >= major) else {
-            let seen = if seen.is_empty() { "none are there".to_owned() } else { format!("found: {}", seen.join(", ")) };
+            let seen =
+                if seen.is_empty() { "none are there".to_owned() } else { format!("found: {}", seen.join(", ")) };
             return Err(Failure::failed(format!(
                 "a copy needs `pg_dump` and `pg_restore` of version {major} or newer, {seen}"
             ))
@@ -97,7 +98,10 @@ impl Tools {
             ("PGCLIENTENCODING", "UTF8".to_owned()),
             ("PGCONNECT_TIMEOUT", "30".to_owned()),
             // Ends what works on when its tool is gone.
-            ("PGOPTIONS", "-c client_connection_check_interval=500 -c statement_timeout=0 -c lock_timeout=30s".to_owned()),
+            (
+                "PGOPTIONS",
+                "-c client_connection_check_interval=500 -c statement_timeout=0 -c lock_timeout=30s".to_owned(),
+            ),
             ("LC_ALL", "C.UTF-8".to_owned()),
             ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
             ("HOME", "/nonexistent".to_owned()),

@@ -116,7 +116,8 @@ impl Literals {
             return if real > 0.0 { "9e999" } else { "-9e999" }.to_owned();
         }
         let read = |text: &str| self.scratch.query_row(&format!("SELECT {text}"), [], |row| row.get::<_, f64>(0));
-        let right = |text: &String| read(text).is_ok_and(|read| read.to_bits() == real.to_bits() || read == 0.0 && real == 0.0);
+        let right =
+            |text: &String| read(text).is_ok_and(|read| read.to_bits() == real.to_bits() || read == 0.0 && real == 0.0);
         let shortest = format!("{real:?}");
         if right(&shortest) {
             return shortest;
@@ -129,7 +130,9 @@ impl Literals {
     fn text(&self, bytes: &[u8]) -> String {
         const MOST_HIDDEN: usize = 50;
         let text = match std::str::from_utf8(bytes) {
-            Ok(text) if !text.contains('\0') && text.chars().filter(|c| plain::hidden(*c)).count() <= MOST_HIDDEN => text,
+            Ok(text) if !text.contains('\0') && text.chars().filter(|c| plain::hidden(*c)).count() <= MOST_HIDDEN => {
+                text
+            }
             Ok(text) => return format!("CAST({} AS TEXT)", hex(&self.encoded(text))),
             Err(_) => return format!("CAST({} AS TEXT)", hex(bytes)),
         };
@@ -212,7 +215,8 @@ mod tests {
             Cell::Text("\n".repeat(5_000).into_bytes()),
             Cell::Text(Vec::new()),
         ];
-        let special = [f64::MAX, f64::MIN_POSITIVE, 5e-324, -5e-324, 0.1, 1e23, 2.0_f64.powi(70), f64::INFINITY, 0.1 + 0.2];
+        let special =
+            [f64::MAX, f64::MIN_POSITIVE, 5e-324, -5e-324, 0.1, 1e23, 2.0_f64.powi(70), f64::INFINITY, 0.1 + 0.2];
         cells.extend(special.map(Cell::Real));
         // Numbers from all over, the same in each run.
         let mut bits = 0x2545_f491_4f6c_dd1d_u64;

@@ -109,7 +109,9 @@ fn compare(sides: &Sides3, base_known: bool, folder: &Path, call: &CallCtx) -> R
         };
         let done = match (subject.key.is_some(), deletes) {
             (true, true) => rows.live_rows(),
-            (true, false) => rows.aside_rows().and_then(|()| if subject.nullable { rows.keyless_rows() } else { Ok(()) }),
+            (true, false) => {
+                rows.aside_rows().and_then(|()| if subject.nullable { rows.keyless_rows() } else { Ok(()) })
+            }
             (false, true) => Ok(()),
             (false, false) => rows.keyless_rows(),
         };
@@ -135,7 +137,8 @@ fn compare(sides: &Sides3, base_known: bool, folder: &Path, call: &CallCtx) -> R
 fn beside_tables(connection: &Connection, salvaged: &mut Salvaged) -> Result<impl Fn(&str) -> bool + use<>, Failure> {
     let mut names: Vec<String> = Vec::new();
     for schema in ["main", "aside"] {
-        let sql = format!("SELECT name FROM {schema}.sqlite_schema WHERE type = 'table' AND rootpage = 0 ORDER BY name");
+        let sql =
+            format!("SELECT name FROM {schema}.sqlite_schema WHERE type = 'table' AND rootpage = 0 ORDER BY name");
         let mut statement = connection.prepare(&sql).map_err(told)?;
         let found = statement.query_map([], |row| row.get(0)).map_err(told)?;
         names.extend(found.collect::<Result<Vec<String>, _>>().map_err(told)?);
@@ -144,7 +147,9 @@ fn beside_tables(connection: &Connection, salvaged: &mut Salvaged) -> Result<imp
     names.dedup();
     for name in &names {
         let name = shown(name);
-        salvaged.unmapped.push(format!("table {name}: it is virtual, so neither it nor what lies behind it was compared"));
+        salvaged
+            .unmapped
+            .push(format!("table {name}: it is virtual, so neither it nor what lies behind it was compared"));
     }
     Ok(move |table: &str| {
         names.iter().any(|name| {
@@ -182,7 +187,9 @@ fn subject<'t>(
     }
     if subject.columns.is_empty() || subject.columns.len() > MOST_COLUMNS {
         let count = subject.columns.len();
-        salvaged.unmapped.push(format!("table {name}: both schemas have {count} columns in common, so it was not compared"));
+        salvaged
+            .unmapped
+            .push(format!("table {name}: both schemas have {count} columns in common, so it was not compared"));
         return Ok(None);
     }
     if subject.key.is_none() {
@@ -209,7 +216,9 @@ fn base(connection: &Connection, subject: &Subject, known: bool) -> rusqlite::Re
     if of("SELECT 1 FROM base.unknown WHERE name = ?1 COLLATE NOCASE")?.is_some() {
         return Ok(Base::Unknown);
     }
-    let Some(number) = of("SELECT number FROM base.part WHERE name = ?1 COLLATE NOCASE")? else { return Ok(Base::Same) };
+    let Some(number) = of("SELECT number FROM base.part WHERE name = ?1 COLLATE NOCASE")? else {
+        return Ok(Base::Same);
+    };
     let sql = format!("SELECT 'c' || position FROM base.columns{number} WHERE name = ?1 COLLATE NOCASE");
     let place = |name: &String| connection.query_row(&sql, [name], |row| row.get(0)).optional();
     let columns = subject.columns.iter().map(|column| place(&column.name)).collect::<rusqlite::Result<_>>()?;

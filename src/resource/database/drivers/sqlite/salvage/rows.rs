@@ -25,7 +25,10 @@ pub enum Base {
     /// Nothing of it differed then.
     Same,
     /// The number of its rows in the file, and the name there of each column, as far as it was there.
-    Kept { number: i64, columns: Vec<Option<String>> },
+    Kept {
+        number: i64,
+        columns: Vec<Option<String>>,
+    },
 }
 
 /// How the row of a key that what was set aside has was at the restore point.
@@ -74,7 +77,11 @@ impl Rows<'_> {
         terms.collect::<Vec<_>>().join(" AND ")
     }
     fn kept_columns(columns: &[Option<String>]) -> String {
-        columns.iter().map(|c| c.as_ref().map_or("NULL".to_owned(), |c| format!("k.{c}"))).collect::<Vec<_>>().join(", ")
+        columns
+            .iter()
+            .map(|c| c.as_ref().map_or("NULL".to_owned(), |c| format!("k.{c}")))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// Rows that were set aside, in the order in which they lie there.

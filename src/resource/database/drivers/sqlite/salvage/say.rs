@@ -77,7 +77,11 @@ impl Say<'_> {
     }
 
     fn is_exactly(&self, place: usize, cell: &Cell) -> String {
-        let kind = if cell.number() { format!(" AND typeof({}) = '{}'", self.column(place), cell.kind()) } else { String::new() };
+        let kind = if cell.number() {
+            format!(" AND typeof({}) = '{}'", self.column(place), cell.kind())
+        } else {
+            String::new()
+        };
         self.is(place, cell, None) + &kind
     }
 
@@ -97,7 +101,9 @@ impl Say<'_> {
     pub fn delete(&self, was: &[Cell]) -> String {
         let mut terms = self.is_key(was);
         let key = self.subject.key.as_deref().unwrap_or_default();
-        terms.extend((0..was.len()).filter(|place| !key.contains(place)).map(|place| self.is_exactly(place, &was[place])));
+        terms.extend(
+            (0..was.len()).filter(|place| !key.contains(place)).map(|place| self.is_exactly(place, &was[place])),
+        );
         for reference in &self.incoming {
             let named = reference.columns.iter().zip(&reference.parent_columns);
             let refers: Option<Vec<String>> = named

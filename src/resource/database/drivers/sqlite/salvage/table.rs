@@ -26,7 +26,8 @@ pub fn references(connection: &Connection, tables: &[Table]) -> rusqlite::Result
         let mut found: BTreeMap<i64, Reference> = BTreeMap::new();
         while let Some(row) = rows.next()? {
             let (parent, from, to): (String, String, Option<String>) = (row.get(1)?, row.get(2)?, row.get(3)?);
-            let parent = tables.iter().find(|t| t.name.eq_ignore_ascii_case(&parent)).map_or(parent, |t| t.name.clone());
+            let parent =
+                tables.iter().find(|t| t.name.eq_ignore_ascii_case(&parent)).map_or(parent, |t| t.name.clone());
             let reference = found.entry(row.get(0)?).or_insert_with(|| Reference {
                 child: table.name.clone(),
                 columns: Vec::new(),
@@ -90,11 +91,10 @@ impl<'t> Subject<'t> {
         columns.retain(|column| !computed.contains(&column.name));
         let place = |name: &str| columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
         let key = declared_key(live, aside);
-        let number = key.as_deref().is_some_and(
-            |key| matches!(key, [one] if !live.without_rowid && one.kind.eq_ignore_ascii_case("integer")),
-        );
-        let nullable =
-            !live.without_rowid && !number && key.iter().flatten().any(|column| !column.not_null);
+        let number = key
+            .as_deref()
+            .is_some_and(|key| matches!(key, [one] if !live.without_rowid && one.kind.eq_ignore_ascii_case("integer")));
+        let nullable = !live.without_rowid && !number && key.iter().flatten().any(|column| !column.not_null);
         let key = key.and_then(|key| key.iter().map(|column| place(&column.name)).collect::<Option<Vec<usize>>>());
         let sql = "SELECT name FROM pragma_index_list(?1, 'main') WHERE \"unique\" AND NOT partial AND origin <> 'pk'";
         let indices: Vec<String> =
@@ -172,10 +172,12 @@ impl<'t> Subject<'t> {
             if !concerned || unique.iter().any(|&place| row[place] == Cell::Null) {
                 continue;
             }
-            let mut terms: Vec<String> = unique.iter().map(|&i| format!("{} = ?", quoted(&self.columns[i].name))).collect();
+            let mut terms: Vec<String> =
+                unique.iter().map(|&i| format!("{} = ?", quoted(&self.columns[i].name))).collect();
             let mut values: Vec<&Cell> = unique.iter().map(|&i| &row[i]).collect();
             if let Some(key) = self.key.as_ref().filter(|_| changed.is_some()) {
-                let other: Vec<String> = key.iter().map(|&i| format!("{} IS NOT ?", quoted(&self.columns[i].name))).collect();
+                let other: Vec<String> =
+                    key.iter().map(|&i| format!("{} IS NOT ?", quoted(&self.columns[i].name))).collect();
                 terms.push(format!("({})", other.join(" OR ")));
                 values.extend(key.iter().map(|&i| &row[i]));
             }
