@@ -86,7 +86,7 @@ impl OnPostgres {
     fn site(&self) {
         let folder = SERVER.folder().to_str().unwrap().replace('/', "%2F");
         let url = format!("postgresql://postgres@{folder}:{}/{}", SERVER.port, self.database);
-        let section = format!("driver = \"postgresql\"\nurl = \"{url}\"");
+        let section = format!("driver = \"postgresql\"\nurl = \"{url}\"\nallow-superuser = true");
         self.shop.edit_site("driver = \"sqlite\"\npath = \"srv/data/shop.db\"", &section);
         let runtime = self.shop.folder.path("srv/runtime");
         let own = std::env::current_exe().unwrap();

@@ -11,6 +11,8 @@ pub struct Server {
     pub tls: Tls,
     /// Roles of the applications. Only where the server keeps nobody out by itself have they to be known.
     pub fence_roles: Vec<String>,
+    /// Scripts may say SQL although the user is a superuser, who can do anything on the server and run programs there.
+    pub allow_superuser: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub enum Tls {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, user, password, database, tls, fence_roles } = self;
+        let Self { host, port, user, password, database, tls, fence_roles, allow_superuser } = self;
         f.debug_struct("Server")
             .field("host", host)
             .field("port", port)
@@ -43,6 +45,7 @@ impl fmt::Debug for Server {
             .field("database", database)
             .field("tls", tls)
             .field("fence_roles", fence_roles)
+            .field("allow_superuser", allow_superuser)
             .finish()
     }
 }

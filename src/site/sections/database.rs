@@ -35,11 +35,13 @@ impl Reading<'_> {
         let server = table.required("url", EXAMPLE).and_then(|item| server(&item));
         let password = table.get("password").map(|item| secret::kept(&item, self.dir));
         let roles = table.get("fence-roles").map(|item| item.strings());
+        let allow_superuser = table.boolean("allow-superuser").unwrap_or(false);
         Some(Server {
             password: password.map_or(Some(None), |password| password.map(Some))?,
             fence_roles: roles.map_or(Some(Vec::new()), |roles| {
                 Some(roles?.into_iter().map(|role| role.value).collect::<Vec<_>>())
             })?,
+            allow_superuser,
             ..server?
         })
     }
@@ -106,7 +108,7 @@ fn server(item: &Item<'_>) -> Option<Server> {
         return wrong("names a database that no server can have", "names have at most 63 bytes");
     }
     let (user, database) = (user.to_owned(), database.to_owned());
-    Some(Server { host, port, user, password: None, database, tls, fence_roles: Vec::new() })
+    Some(Server { host, port, user, password: None, database, tls, fence_roles: Vec::new(), allow_superuser: false })
 }
 
 const PASSWORD: &str = "say it apart: `password = { file = \"secrets/…\" }`";

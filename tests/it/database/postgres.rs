@@ -55,6 +55,7 @@ impl Shop {
             database: self.database.clone(),
             tls: Tls::Prefer,
             fence_roles: vec![ROLE.into()],
+            allow_superuser: true,
         }
     }
     pub fn access_by(&self, server: Server) -> Access<Database> {

@@ -270,6 +270,7 @@ async fn a_server_that_is_killed_loses_nothing() {
         database: "shop".into(),
         tls: Tls::Prefer,
         fence_roles: Vec::new(),
+        allow_superuser: true,
     };
     let section = || Section { driver: Driver::Postgres(reached.clone()), keep_aside: Duration::ZERO, exclusive: true };
     let access = drivers::open("shop", &section());

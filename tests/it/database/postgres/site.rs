@@ -36,6 +36,7 @@ fn an_address_is_read() {
         database: "shop".into(),
         tls: Tls::VerifyFull,
         fence_roles: vec!["shop".into(), "cron".into()],
+        allow_superuser: false,
     };
     assert!(server == expected, "{server:?}");
     let server = read("url = \"postgresql://postgres@%2Frun%2Fpostgresql/the%20shop\"");
@@ -160,12 +161,16 @@ fn a_wrong_address_is_said_in_one_line() {
 
 /// A site file for it, with every right.
 fn site(shop: &Shop, user: &str) -> Folder {
+    site_with(shop, user, "allow-superuser = true")
+}
+
+fn site_with(shop: &Shop, user: &str, more: &str) -> Folder {
     let folder = Folder::new();
     let socket = SERVER.folder().display().to_string().replace('/', "%2F");
     folder.write(
         "backout.toml",
         format!(
-            "[database.shop]\ndriver = \"postgresql\"\nurl = \"postgresql://{user}@{socket}:{}/{}\"\nfence-roles = [\"{ROLE}\"]\n\
+            "[database.shop]\ndriver = \"postgresql\"\nurl = \"postgresql://{user}@{socket}:{}/{}\"\nfence-roles = [\"{ROLE}\"]\n{more}\n\
              [allow.\"acme/shop\"]\n\
              database.shop = {{ may = [\"read\", \"write\", \"backup\", \"restore\", \"fence\"] }}\n",
             SERVER.port, shop.database
@@ -184,6 +189,29 @@ async fn unfence_needs_no_run() {
     assert_eq!(ended.code, Some(0), "{}", ended.text);
     assert!(ended.text.contains("lifted the fence of shop"), "{}", ended.text);
     assert!(shop.may_connect());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_says_nothing_as_a_superuser_unless_the_site_lets_it() {
+    let shop = Shop::new();
+    let access = shop.access_by(Server { allow_superuser: false, ..shop.server() });
+    let read = "SELECT pg_read_file('postgresql.conf')";
+    let ran = "COPY log TO PROGRAM 'cat'";
+    for refused in [
+        access.observer.query(read, &call()).await.unwrap_err(),
+        access.observer.query("SELECT 1", &call()).await.unwrap_err(),
+        access.mutator.execute(ran, &call()).await.unwrap_err(),
+    ] {
+        assert!(refused.kind == FailureKind::Denied && refused.message.contains("superuser"), "{refused}");
+    }
+    // A user who is none may, and cannot do that.
+    let access = shop.access_by(Server { allow_superuser: false, user: ROLE.into(), ..shop.server() });
+    assert_eq!(access.observer.query("SELECT count(*) FROM orders", &call()).await.unwrap(), [["1000"]]);
+    assert_eq!(access.observer.query(read, &call()).await.unwrap_err().kind, FailureKind::Denied);
+    assert_eq!(access.mutator.execute(ran, &call()).await.unwrap_err().kind, FailureKind::Denied);
+    let folder = site_with(&shop, "postgres", "");
+    let ended = backout(&folder.at(""), &["check"], Duration::from_secs(60));
+    assert!(ended.code == Some(3) && ended.text.contains("allow-superuser = true"), "{}", ended.text);
 }
 
 #[test]

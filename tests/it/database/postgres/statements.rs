@@ -109,6 +109,7 @@ async fn a_server_that_was_killed_knows_afterwards() {
             database: database.into(),
             tls: Tls::Prefer,
             fence_roles: Vec::new(),
+            allow_superuser: true,
         }),
         keep_aside: Duration::ZERO,
         exclusive: true,

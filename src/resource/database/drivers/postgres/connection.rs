@@ -131,25 +131,41 @@ impl Postgres {
         let connected = async {
             let stream = Stream::open(server, most).await.map_err(|e| error::cannot_connect(&e))?;
             let exceeded = stream.exceeded();
-            let (client, driver) = match connector {
+            let script = matches!(with, Use::Asking { .. } | Use::Obeying);
+            let too_much = |of: Option<&str>| script && !server.allow_superuser && of != Some("off");
+            let (client, driver, refuse) = match connector {
                 Some(connector) => {
                     let (client, connection) = config.connect_raw(stream, connector).await.map_err(refused)?;
-                    (client, tokio::spawn(ended(connection)))
+                    let refuse = too_much(connection.parameter(SUPERUSER));
+                    (client, tokio::spawn(ended(connection)), refuse)
                 }
                 None => {
                     let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(refused)?;
-                    (client, tokio::spawn(ended(connection)))
+                    let refuse = too_much(connection.parameter(SUPERUSER));
+                    (client, tokio::spawn(ended(connection)), refuse)
                 }
             };
+            if refuse {
+                driver.abort();
+                return Err(superuser());
+            }
             if with == Use::Writing {
                 client.batch_execute(DURABLE).await.map_err(told)?;
             }
-            let script = matches!(with, Use::Asking { .. } | Use::Obeying);
             Ok(Session { client, driver, exceeded, at_work: script.then(|| server.clone()) })
         };
         // The library's own part is big, and is in all that connects.
         in_time(call, Box::pin(connected)).await
     }
+}
+
+/// What the server says of whoever logs in.
+const SUPERUSER: &str = "is_superuser";
+
+/// A superuser's SQL reads and writes files of the server and runs programs there, whatever right the site grants.
+fn superuser() -> Failure {
+    Failure::denied("Backout's user is a superuser on the server, whose SQL no right holds, and the site lets no script speak as one")
+        .hint("`allow-superuser = true` in the section of the database, where every package with `read` or `write` is trusted with the server")
 }
 
 /// What we say is done is never undone by a power failure, whatever the server makes of its own commits.

@@ -14,10 +14,10 @@ pub struct Lacking {
     pub say: String,
 }
 
-const ABLE: &str = "SELECT r.rolsuper, r.rolcreatedb, pg_has_role(r.oid, d.datdba, 'MEMBER'), \
+const ABLE: &str = "SELECT r.rolsuper, pg_has_role(r.oid, d.datdba, 'MEMBER'), \
         pg_has_role(r.oid, 'pg_read_all_stats'::regrole, 'USAGE'), pg_has_role(r.oid, 'pg_signal_backend'::regrole, 'USAGE'), \
-        o.rolname::text, current_setting('server_version_num')::int \
-     FROM pg_roles r, pg_database d JOIN pg_roles o ON o.oid = d.datdba \
+        current_setting('server_version_num')::int \
+     FROM pg_roles r, pg_database d \
      WHERE r.rolname = current_user AND d.datname = current_database()";
 /// The tables of the product that cannot be read, and those that cannot be written.
 const TABLES: &str = "SELECT count(*) FILTER (WHERE NOT has_table_privilege(c.oid, 'SELECT')), \
@@ -33,9 +33,8 @@ pub async fn lacking(postgres: &Postgres, rights: &Rights, call: &CallCtx) -> Re
 async fn look(postgres: &Postgres, rights: &Rights, call: &CallCtx) -> Result<Vec<Lacking>, Failure> {
     let session = postgres.connect(Use::Looking, call).await?;
     let row = session.query_one(ABLE, &[]).await.map_err(told)?;
-    let (superuser, creates, owns): (bool, bool, bool) = (row.get(0), row.get(1), row.get(2));
-    let (stats, signals, owner): (bool, bool, String) = (row.get(3), row.get(4), row.get(5));
-    let version: i32 = row.get(6);
+    let (superuser, owns): (bool, bool) = (row.get(0), row.get(1));
+    let (stats, signals, version): (bool, bool, i32) = (row.get(2), row.get(3), row.get(4));
     let (user, database) = (quoted(&postgres.server.user), quoted(&postgres.server.database));
     let mut found: Vec<Lacking> = Vec::new();
     let mut lacks = |lacking: bool, what: &str, say: String| {
@@ -51,6 +50,9 @@ async fn look(postgres: &Postgres, rights: &Rights, call: &CallCtx) -> Result<Ve
         lacks(listed.is_some(), "an application that is a superuser cannot be kept out", own);
     }
     if superuser {
+        let refused = (reads || writes) && !postgres.server.allow_superuser;
+        let say = "trust them with the server: `allow-superuser = true`, or grant no `read` and `write`".to_owned();
+        lacks(refused, "no script says SQL as a superuser, who can do anything on the server", say);
         return Ok(found);
     }
     let row = session.query_one(TABLES, &[]).await.map_err(told)?;
@@ -59,10 +61,8 @@ async fn look(postgres: &Postgres, rights: &Rights, call: &CallCtx) -> Result<Ve
     lacks((reads || copies) && unread > 0, "not every table can be read", all("pg_read_all_data"));
     lacks(writes && unwritten > 0, "not every table can be written", all("pg_write_all_data"));
     lacks((reads || fences) && !stats, "not all of a session is shown", all("pg_read_all_stats"));
-    lacks((copies || restores) && !creates, "no copy can be made", format!("ALTER ROLE {user} CREATEDB;"));
-    let member = format!("GRANT {} TO {user};", quoted(&owner));
-    // Who owns it is a member as well.
-    lacks((copies || restores) && !owns && !fences, "only a member of the owner can make and exchange copies", member);
+    let all_of_it = "only a superuser can copy all that belongs to a database, and exchange it";
+    lacks(copies || restores, all_of_it, format!("ALTER ROLE {user} SUPERUSER;"));
     if fences {
         lacks(!owns, "only its owner can fence it", format!("ALTER DATABASE {database} OWNER TO {user};"));
         lacks(!signals, "sessions of applications cannot be ended", all("pg_signal_backend"));
