@@ -215,9 +215,11 @@ mod tests {
             fs::rename(self.at(from), self.at(to)).unwrap();
         }
         fn mark(&self) -> Mark {
-            // The times of files are coarse, those of marks are not.
+            // The times of files are coarse, those of marks are not: what happens right before or after counts as either.
+            let pause = || std::thread::sleep(std::time::Duration::from_millis(50));
+            pause();
             let mark = mark(&self.path()).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            pause();
             mark
         }
         fn since(&self, mark: &Mark) -> Result<Vec<String>, String> {
