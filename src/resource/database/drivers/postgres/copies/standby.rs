@@ -11,7 +11,7 @@ use super::{
     mark::{self, Is, Mark, Names, Stand, quoted},
     rows,
     structure::{self, Structure},
-    tools::Tools,
+    tools::{QUEUE, Tools},
     turn, whose,
 };
 use crate::resource::{
@@ -69,15 +69,26 @@ async fn take_in_turn(postgres: &Postgres, admin: &Client, id: &str, call: &Call
     // Time to clear away what is not finished.
     let spare = (call.remaining() / 10).min(Duration::from_secs(10));
     let call = CallCtx { deadline: call.deadline.checked_sub(spare).unwrap_or(call.deadline), ..call.clone() };
-    let made = in_time(&call, Box::pin(make(postgres, admin, &names, &call))).await;
-    if made.is_err() {
+    let mut times = 0;
+    loop {
+        times += 1;
+        let made = in_time(&call, Box::pin(make(postgres, admin, &names, &call))).await;
+        if made.is_ok() {
+            return made;
+        }
         // Nobody can use a copy that is not proven, and it takes room. What cannot be dropped now, the next one drops.
         if let Ok(Stand::By(found) | Stand::Half(found)) = mark::stand(admin, &names, "").await {
             let _ = mark::drop(admin, &found).await;
         }
+        // All that it held is given up by then, so the other has had its turn.
+        if times == TIMES || !matches!(&made, Err(failure) if failure.message == QUEUE) {
+            return made;
+        }
     }
-    made
 }
+
+/// That a product changes its declarations again and again at the same moment is not worth waiting for.
+const TIMES: u32 = 5;
 
 /// Copies and compares what one moment of the source holds, whatever the product writes meanwhile.
 async fn make(postgres: &Postgres, admin: &Client, names: &Names, call: &CallCtx) -> Result<Snapshot, Failure> {

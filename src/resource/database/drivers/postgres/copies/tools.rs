@@ -45,6 +45,11 @@ pub struct Tools {
     redaction: Redaction,
 }
 
+/// Who wants to change a table that is locked here waits, and whoever comes to that table after him waits for him, also the tool
+/// that reads what is declared: without an end, if nobody gives way.
+const WAITED_FOR: &str = "2s";
+pub const QUEUE: &str = "somebody waits to change a table that is being copied";
+
 /// Of the system's packages; several versions side by side.
 const FOLDERS: &str = "/usr/lib/postgresql";
 const USUAL: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/usr/local/pgsql/bin", "/opt/bin"];
@@ -97,10 +102,11 @@ impl Tools {
             ("PGAPPNAME", tag.to_owned()),
             ("PGCLIENTENCODING", "UTF8".to_owned()),
             ("PGCONNECT_TIMEOUT", "30".to_owned()),
-            // Ends what works on when its tool is gone.
+            // Ends what works on when its tool is gone, and speaks the language that is understood here.
             (
                 "PGOPTIONS",
-                "-c client_connection_check_interval=500 -c statement_timeout=0 -c lock_timeout=30s".to_owned(),
+                "-c client_connection_check_interval=500 -c statement_timeout=0 -c lock_timeout=30s -c lc_messages=C"
+                    .to_owned(),
             ),
             ("LC_ALL", "C.UTF-8".to_owned()),
             ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
@@ -126,13 +132,15 @@ impl Tools {
             "--schema-only".to_owned(),
             "--no-subscriptions".to_owned(),
             "--no-password".to_owned(),
-            "--lock-wait-timeout=30s".to_owned(),
+            format!("--lock-wait-timeout={WAITED_FOR}"),
             format!("--snapshot={snapshot}"),
             format!("--file={}", archive.path()),
             format!("--dbname={}", conninfo(database)),
         ];
-        self.run("pg_dump", &arguments, call).await?;
-        Ok(Archive(archive))
+        match self.run("pg_dump", &arguments, call).await {
+            Err(failure) if failure.message.contains("statement timeout") => Err(Failure::unavailable(QUEUE)),
+            result => result.map(|()| Archive(archive)),
+        }
     }
 
     /// `section`: `pre-data` or `post-data`.
