@@ -137,7 +137,7 @@ fn a_wrong_address_is_said_in_one_line() {
            |
          4 | path = "shop.db"
            | ^^^^
-           = there are `keep-aside`, `exclusive`, `driver`, `url`, `password`, `fence-roles`"#]],
+           = there are `keep-aside`, `exclusive`, `driver`, `url`, `password`, `fence-roles`, `allow-superuser`"#]],
     );
     refused(
         "",
