@@ -6,7 +6,7 @@ use std::{
     collections::hash_map::RandomState,
     fs,
     hash::{BuildHasher, Hasher},
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
@@ -28,6 +28,8 @@ pub const PACKAGE: &str = "packages/shop-2.0";
 pub struct Folder {
     pub root: PathBuf,
     pub port: u16,
+    /// Keeps other demos from the port also while the shop is down.
+    _reserved: UdpSocket,
 }
 
 /// What differs from one scenario to another in what is there at first.
@@ -92,7 +94,8 @@ impl Folder {
     /// Everything but a running shop.
     pub fn make(root: &Path, wanted: &Wanted) -> anyhow::Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-        let folder = Self { root: root.canonicalize()?, port: free_port()? };
+        let (port, reserved) = free_port()?;
+        let folder = Self { root: root.canonicalize()?, port, _reserved: reserved };
         folder.write(MARK, "This folder was made by `backout demo`, and the next one replaces it.\n")?;
         folder.product()?;
         folder.write("backout.toml", folder.site(wanted.granted)?)?;
@@ -151,8 +154,9 @@ impl Folder {
 }
 
 /// A port below those that the system gives to outgoing connections: while the shop is down, a client that asks again and
-/// again could otherwise be given the shop's own port, and the shop could not come back.
-fn free_port() -> anyhow::Result<u16> {
+/// again could otherwise be given the shop's own port, and the shop could not come back. A demo holds the port of the same number
+/// for datagrams, of which nobody else makes use.
+fn free_port() -> anyhow::Result<(u16, UdpSocket)> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first_given = range.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(32_768);
     let (low, high) = if first_given > 12_000 { (10_000, first_given) } else { (first_given, u16::MAX) };
@@ -161,6 +165,9 @@ fn free_port() -> anyhow::Result<u16> {
     let start = (RandomState::new().build_hasher().finish() % u64::from(ports)) as u16;
     (0..ports)
         .map(|n| low + ((u32::from(start) + u32::from(n)) % u32::from(ports)) as u16)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .find_map(|port| {
+            let reserved = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok().then_some((port, reserved))
+        })
         .context("no port is free")
 }
