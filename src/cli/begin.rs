@@ -205,7 +205,11 @@ impl Lead {
         let given = self.common.approve.iter().filter_map(|pair| pair.split_once('='));
         let given = given.map(|(role, name)| (role.to_owned(), name.to_owned())).collect();
         let (decisions, display, cancel) = (self.decisions.clone(), self.display.clone(), self.cancel.clone());
-        Arc::new(People { given, decisions, display, cancel })
+        let answers = self.site.answers().unwrap_or_else(|failure| {
+            ui::warn(&anyhow::anyhow!("answers are taken on the terminal only: {failure}"), None);
+            None
+        });
+        Arc::new(People { given, decisions, display, cancel, answers, within: self.site.answering.within })
     }
 }
 

@@ -91,6 +91,7 @@ impl Checked {
         }
         if let Ok(site) = &site {
             ask_for_queries(&mut findings, site, package.as_ref().and_then(|package| package.as_ref().ok()));
+            findings.notes.extend(ask_for_methods(site));
         }
         let mistakes = &mut findings.mistakes;
         match &site {
@@ -205,6 +206,23 @@ fn look_at_servers(site: &Site) -> Vec<Mistake> {
         mistakes
     };
     dry::wait(look).unwrap_or_else(|error| vec![Mistake::new(error.to_string())])
+}
+
+/// How copies are made, where the site leaves the choice or they come about under the fence.
+fn ask_for_methods(site: &Site) -> Vec<Note> {
+    let ask = async {
+        let mut notes = Vec::new();
+        for (name, section) in &site.databases {
+            let call = CallCtx::aside("check".to_owned(), Duration::from_secs(20));
+            // What is wrong with the server is told elsewhere.
+            let Ok(Some(way)) = database::drivers::open(name, section).observer.way(&call).await else { continue };
+            let when = if way.later { "under the fence, " } else { "" };
+            let text = format!("copies of database {name}: {when}{}", way.words);
+            notes.push(Note { text, location: site.location(&ResourceId::new(Database::NAME, name)).cloned() });
+        }
+        notes
+    };
+    dry::wait(ask).unwrap_or_default()
 }
 
 /// What is there is told in any case, so that whoever writes the manifest can copy it. Without a right that is needed nobody looks.

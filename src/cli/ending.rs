@@ -20,10 +20,11 @@ pub fn text(report: &Report, folder: Option<&PathBuf>) -> String {
             format!("↩ {name} runs {} again, as before. Not upgraded: {message}.{closed}", before(report))
         }
         Some("prepared") => {
-            let (count, bytes) =
-                (report.copies.len(), report.copies.iter().map(|c| c.bytes).fold(0, u64::saturating_add));
-            let copies = text::counted(count as u64, "copy", "copies");
-            format!("✓ restore point {}: {copies} proven, {}.", report.run, text::bytes(bytes))
+            let bytes = report.copies.iter().map(|c| c.bytes).fold(0, u64::saturating_add);
+            let later = report.copies.iter().filter(|c| c.comes_later()).count();
+            let copies = text::counted((report.copies.len() - later) as u64, "copy", "copies");
+            let later = if later > 0 { format!(", {later} to be made under the fence") } else { String::new() };
+            format!("✓ restore point {}: {copies} proven, {}{later}.", report.run, text::bytes(bytes))
         }
         Some("verified") => {
             format!("✓ {name} passes: {}.", text::counted(passed(report), "check holds", "checks hold"))

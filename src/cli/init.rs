@@ -6,7 +6,8 @@ use std::path::PathBuf;
 /// Write a first site file from what is found in a folder
 ///
 /// Looks for SQLite databases, program trees with a `current` link and listening programs below a folder, and writes
-/// `backout.toml` there with what it found, to be read and completed. Never overwrites.
+/// `backout.toml` there with what it found, to be read and completed. What else runs on this host (PostgreSQL, MariaDB, units of systemd
+/// and containers that belong to the folder, Prometheus) stands there as comments; nobody is connected to. Never overwrites.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder of the product

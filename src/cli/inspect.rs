@@ -6,7 +6,10 @@ use super::{
 use crate::{
     diagnostic::units::show_bytes,
     package::{Need, Package, Schema},
-    resource::{Right, Rights, database::Revisions},
+    resource::{
+        Database, Kind, ResourceId, Right, Rights,
+        database::{Method, Revisions},
+    },
     site::{Foreign, Site},
 };
 use serde::Serialize;
@@ -100,6 +103,9 @@ struct NeedView {
     missing: Vec<Right>,
     /// Runs, outside the sandbox, a program that the package may write.
     runs_package_code: Option<Unsandboxed>,
+    /// How copies of it are made here, where that is not the usual way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copies: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -265,6 +271,19 @@ impl SchemaView {
     }
 }
 
+/// How a database is copied, where it is not as usual. What `auto` would choose only its server tells.
+fn copies(site: &Site, id: &ResourceId) -> Option<String> {
+    let section = site.databases.get(&id.name).filter(|_| id.kind == Database::NAME)?;
+    let words = match section.method {
+        Method::Clone => "its copy is a clone, made under the fence",
+        Method::Auto { .. } => {
+            "its copy is a stand-by, or a clone that is made under the fence; `backout plan` says which, and why"
+        }
+        _ => return None,
+    };
+    Some(words.to_owned())
+}
+
 impl NeedView {
     fn new(package: &Package, need: &Need, site: Option<&Site>, foreign: &[Foreign<'_>]) -> Self {
         let grant = site.and_then(|site| site.grant(package, need));
@@ -284,6 +303,7 @@ impl NeedView {
             why: need.why.clone(),
             bound: grant.map(|grant| grant.is.name.clone()),
             missing: missing.iter().collect(),
+            copies: site.zip(grant).and_then(|(site, grant)| copies(site, &grant.is)),
             runs_package_code: runs.map(|f| Unsandboxed { tree: f.tree.to_owned(), runs_as: f.runs_as() }),
         }
     }
@@ -315,6 +335,9 @@ impl NeedView {
             let first = index == 0;
             let name = if first { format!("{} {}", self.kind, self.label) } else { String::new() };
             rows.push(vec![name, rights, here, if first { self.why.clone() } else { String::new() }]);
+        }
+        if let Some(copies) = &self.copies {
+            rows.push(vec![String::new(), String::new(), String::new(), copies.clone()]);
         }
         if let Some(runs) = &self.runs_package_code {
             let Unsandboxed { tree, runs_as } = runs;

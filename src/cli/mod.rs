@@ -32,6 +32,7 @@ mod queries;
 mod rehearse;
 mod rehearsed;
 mod replay;
+mod repository;
 mod restore_points;
 mod resume;
 mod rollback;
@@ -111,6 +112,7 @@ commands! {
     Replay(replay),
     RestorePoints(restore_points),
     Aside(aside),
+    Repository(repository),
     Salvage(salvage),
     Audit(audit),
     Export(export),

@@ -142,7 +142,20 @@ async fn sizes(stage: &Stage, site: &Site) -> Vec<String> {
         // What cannot be looked at is a finding of the plan already.
         if let (Ok(need), Some(folder)) = (rehearse::need(site, id, &call).await, path.parent()) {
             let (bytes, free) = (text::bytes(need.bytes), text::bytes(room::left(folder)));
-            lines.push(format!("a copy of {} {} takes {bytes} (free {free})", id.kind, id.name));
+            let archive = match id.kind.as_str() {
+                Tree::NAME => site.trees.get(&id.name).and_then(|tree| tree.archive.as_ref()),
+                _ => site.databases.get(&id.name).and_then(|database| database.method.repository()),
+            };
+            lines.push(match archive {
+                Some(repository) => format!(
+                    "an archive of {} {} takes at most {bytes} in repository {} (free {}), and going back to it {bytes} beside it (free {free})",
+                    id.kind,
+                    id.name,
+                    repository.name,
+                    text::bytes(room::left(&repository.path)),
+                ),
+                None => format!("a copy of {} {} takes {bytes} (free {free})", id.kind, id.name),
+            });
         }
     }
     lines

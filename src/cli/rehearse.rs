@@ -7,14 +7,13 @@ use super::{
 };
 use crate::{
     diagnostic::units,
-    journal::{Ending, Header, Rehearsal, RehearsedStep, RunId},
+    journal::{Ending, Header, Rehearsal, RehearsedStep},
     package::Package,
-    rehearse::{self, Came, Finding, Kind, Room, Scratch, Stage, StandIns},
+    rehearse::{self, Came, Finding, Kind, Rehearsed, Room, Scratch, Stage, StandIns},
     report::text,
     resource::{CallCtx, Kind as _, Pace, ResourceId, Service, Tool, run::Facts},
     run::Run,
 };
-use serde::Serialize;
 use std::{
     fmt::Write,
     path::PathBuf,
@@ -36,25 +35,10 @@ pub struct Args {
     rate: u64,
 }
 
-#[derive(Serialize)]
-struct View<'v> {
-    /// the run by which the journal tells of it
-    run: RunId,
-    package: &'v str,
-    version: &'v str,
-    digest: &'v str,
-    from_version: &'v str,
-    room: &'v Room,
-    twins: Vec<&'v ResourceId>,
-    simulated: Vec<&'v ResourceId>,
-    #[serde(flatten)]
-    came: &'v Came,
-}
-
 impl Args {
     pub fn execute(self, global: &Global) -> anyhow::Result<Exit> {
         // The product comes first. Where it may not be lowered, it stays.
-        let _ = rustix::process::nice(19);
+        let _ = rustix::process::setpriority_process(None, 19);
         lead::lead(global, Common::default(), async |lead| {
             let package = Package::open(&self.package)?;
             let stand_ins = StandIns::of(&lead.site, &package)?;
@@ -149,7 +133,7 @@ impl Done {
     fn tell(&self, lead: &Lead, run: &Run, room: &Room) -> anyhow::Result<Exit> {
         let header = run.header();
         if lead.global.json {
-            ui::json(&View {
+            ui::json(&Rehearsed {
                 run: run.id(),
                 package: &header.package,
                 version: &header.version,

@@ -14,7 +14,7 @@ use crate::{
     resource::{
         CallCtx, Database, Kind, ResourceId, Resources,
         copies::Snapshot,
-        database::salvage::{Salvage, Salvaged},
+        database::salvage::{Salvage, Salvaged, Sheet},
     },
     run::restore_point::Point,
 };
@@ -257,14 +257,21 @@ fn readme(point: &Point, done: &[Of]) -> String {
 3. Take a backup, and stop the product if it must not see half of it.
 4. Apply the files in their order, stopping at the first error, then your statements of `conflicts.sql`:
 
-       sqlite3 -bail DATABASE < 1-inserts.sql
-       sqlite3 -bail DATABASE < 2-updates.sql
-       sqlite3 -bail DATABASE < 3-deletes.sql
-
+" + &applied(done) + "
 Each file is one transaction, with foreign keys enforced: it is applied as a whole or not at all. What was written since these files
 were made is left alone: a row whose key is there already is not inserted, one that is not as it was any more is neither updated nor
 deleted, and one that is still referred to is not deleted. So applying a file again changes nothing.
 "
+}
+
+/// The commands, for each kind of database once.
+fn applied(done: &[Of]) -> String {
+    let mut commands: Vec<&str> = done.iter().map(|of| of.salvaged.apply).collect();
+    commands.sort_unstable();
+    commands.dedup();
+    let sheets = [Sheet::Inserts, Sheet::Updates, Sheet::Deletes];
+    let line = |command: &str, sheet: Sheet| format!("       {}\n", command.replace("FILE", sheet.name()));
+    commands.iter().flat_map(|command| sheets.map(|sheet| line(command, sheet))).collect()
 }
 
 /// Of a name that may hold anything: no markup.

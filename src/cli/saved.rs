@@ -1,5 +1,5 @@
 //! A saved plan as the commands find it in a file: whether it is one, whether it is still true, and who has approved it.
-use super::{Refused, lead::Lead};
+use super::{Refused, lead::Lead, moment};
 use crate::{
     diagnostic::{Mistake, Mistakes, shown},
     dry::saved::{self, Bound, Saved},
@@ -61,14 +61,16 @@ impl File {
             mistakes.push(mistake.hint("save a plan anew, and have it approved"));
         }
         let signed = self.signed().map_err(|altered| mistakes.extend(altered)).unwrap_or_default();
-        let counted = lead.site.approved(package, &signed, &runner());
+        let counted = lead.site.approved(package, &signed, &runner(), moment::now());
         let counted = counted.map_err(|wrong| mistakes.extend(wrong)).unwrap_or_default();
         Mistakes(mistakes).none_or()?;
         let mut by: Vec<ApprovedBy> = Vec::new();
         for approval in &self.saved.approvals {
             let is = |name: &String, role: &String| *name == approval.by && *role == approval.role;
             // Whoever has signed twice has approved once.
-            if counted.iter().any(|c| is(&c.by, &c.role)) && !by.iter().any(|known| is(&known.name, &known.role)) {
+            if counted.iter().any(|c| is(&c.by, &c.role) && c.at == approval.at)
+                && !by.iter().any(|known| is(&known.name, &known.role))
+            {
                 by.push(ApprovedBy { name: approval.by.clone(), role: approval.role.clone(), at: approval.at });
             }
         }
@@ -83,7 +85,7 @@ impl File {
         for approval in &self.saved.approvals {
             let (by, role) = (approval.by.clone(), approval.role.clone());
             match approval.signer(&digest) {
-                Some(key) => signed.push(Signed { by, role, key }),
+                Some(key) => signed.push(Signed { by, role, key, at: approval.at }),
                 None => {
                     let message = format!(
                         "the approval of `{}` as `{}` does not bear a signature of this plan: it is of another plan, or one of \

@@ -12,7 +12,7 @@ use crate::{
     resource::{
         Clock, Failure, ResourceId, Resources, Sight,
         copies::Lost,
-        run::{Approver, Facts, Memory},
+        run::{Answered, Approver, Facts, Listener, Memory, Question, Way},
         service::Status,
         world::{Change, World},
     },
@@ -214,8 +214,8 @@ async fn left(resources: &Resources) -> (BTreeSet<ResourceId>, BTreeMap<Resource
 pub struct Agreeing;
 #[async_trait]
 impl Approver for Agreeing {
-    async fn ask(&self, _: &str, role: &str) -> Result<String, Failure> {
-        Ok(role.to_owned())
+    async fn ask(&self, question: &Question, _: &dyn Listener) -> Result<Answered, Failure> {
+        Ok(Answered { yes: true, by: question.role.clone(), way: Way::Beforehand })
     }
 }
 

@@ -20,7 +20,7 @@ pub use quota::{LogMeter, Quota, Written};
 
 use crate::{
     journal::{Entry, Journal, Level, Place, Request, RunId},
-    resource::{Clock, Failure, FailureKind, Lend, Lent, Resources},
+    resource::{Clock, Failure, FailureKind, Lend, Lent, ResourceId, Resources, copies::Snapshot, run::RUN},
 };
 use allowance::Lacks;
 use class::Class;
@@ -216,6 +216,7 @@ impl Gate {
         }
         self.written.count(size, &self.quota)?;
         let request = request(&operation, lend)?;
+        self.has_way_back(resources, &request, sequence)?;
         let doing = self.doing(journal, resources, lend, &operation, sequence);
         let result =
             if O::Class::CHANGES { self.change(&doing, request).await } else { self.observe(&doing, request).await };
@@ -258,6 +259,32 @@ impl Gate {
         }
         self.note(0, Entry::Said { level: Level::Warn, text: format!("{}: {stop}", self.place.title()) });
         Ok(())
+    }
+
+    /// What has no copy yet, and is promised one, stays as it is until it has it: the copy would be one of what was changed. On
+    /// the way back nothing waits for a copy.
+    fn has_way_back(&self, resources: &Resources, request: &Request, sequence: u32) -> Result<(), Failure> {
+        if request.changes.is_empty() || self.place.rolled_back {
+            return Ok(());
+        }
+        let Some(run) = resources.run.0.get(RUN) else { return Ok(()) };
+        let promised = {
+            let memory = run.access.observer.memory();
+            let snapshots = &memory.restore_point.snapshots;
+            let promised = |id: &&String| {
+                let copy = ResourceId::try_from((*id).clone()).ok().and_then(|id| snapshots.get(&id));
+                copy.is_some_and(Snapshot::comes_later)
+            };
+            request.changes.iter().find(promised).cloned()
+        };
+        let Some(id) = promised else { return Ok(()) };
+        let what = id.replacen(':', " ", 1);
+        let failure = Failure::unproven(format!("{what} has no copy yet, so {} may not change it", request.operation))
+            .hint("its copy is made under the fence: the script has to call `fence` and `refresh` first");
+        let refused = Request { changes: Vec::new(), disturbs: false, ..request.clone() };
+        self.note(sequence, Entry::Observed { request: refused, result: Err(failure.clone()), millis: 0 });
+        self.remember_hint::<()>(&Err(failure.clone()));
+        Err(failure)
     }
 
     /// Whether a resource that is not granted exists is not told.

@@ -334,7 +334,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ending {
     /// `upgraded`, `rolled-back`, `prepared`, `verified`, `committed`, `deleted`, `kept`, `dropped`, `unfenced`, `assessed`, `rehearsed`, `refused`, `stopped`, `in-doubt`, `failed`
     pub outcome: String,
@@ -346,7 +346,7 @@ pub struct Ending {
 }
 
 /// An upgrade and its rollback on copies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rehearsal {
     /// what did not hold, a line each; none: all did
     pub findings: Vec<String>,
@@ -356,7 +356,7 @@ pub struct Rehearsal {
     pub steps: Vec<RehearsedStep>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RehearsedStep {
     pub phase: String,
     pub name: String,

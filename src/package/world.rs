@@ -12,7 +12,7 @@ pub const INTERFACES: &[(&str, &[&str])] = &[
     ("life-cycle", &["assess", "plan", "run"]),
     ("log", &["debug", "info", "warn"]),
     ("logs", &["check", "mark", "search"]),
-    ("metrics", &["alerts", "baseline", "check", "compare", "host", "query", "watch"]),
+    ("metrics", &["alerts", "baseline", "check", "compare", "host", "promql", "query", "watch"]),
     ("notify", &["send"]),
     ("payload", &["read"]),
     ("probe", &["check", "check-load", "get", "tcp", "until"]),

@@ -5,14 +5,16 @@ use crate::{
     resource::{CallCtx, Failure, FailureKind, Pace, ResourceId, copies::Fingerprint, database, room::Need, tree},
     site::Site,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// What a rehearsal will take, of what is there.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Room {
+    /// bytes of each
     pub copies: BTreeMap<ResourceId, u64>,
-    /// with the copies that the script makes of the copies, and some growth
+    /// with the copies that the script makes of the copies, and some growth; without what lies on servers
     pub bytes: u64,
     pub files: u64,
     pub free: u64,
@@ -27,7 +29,9 @@ impl Room {
             copies.insert(id.clone(), need.bytes);
             files = files.saturating_add(need.files);
         }
-        let sum = copies.values().fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
+        // What a server keeps is asked of the server.
+        let here = copies.iter().filter(|(id, _)| site.scratch_of(id).is_some());
+        let sum = here.fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
         let bytes = sum.saturating_mul(2).saturating_add(sum / 10);
         let disk = rustix::fs::statvfs(&site.state).map_err(|e| Error::failed(format!("cannot ask for room: {e}")))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -92,14 +96,14 @@ pub async fn make(
 
 async fn duplicate(site: &Site, id: &ResourceId, pace: &Arc<Pace>, call: &CallCtx) -> Result<Fingerprint, Failure> {
     let gone = || Failure::not_found("the site does not name it");
-    let place = site.scratch_of(id).ok_or_else(gone)?;
-    let to: (&Path, Arc<Pace>) = (&place, pace.clone());
+    let place = site.scratch_of(id);
     if id.kind == "tree" {
         let section = site.trees.get(&id.name).ok_or_else(gone)?;
+        let to: (&Path, Arc<Pace>) = (place.as_deref().ok_or_else(gone)?, pace.clone());
         return tree::drivers::duplicate(&id.name, section, &site.state, to, call).await;
     }
     let section = site.databases.get(&id.name).ok_or_else(gone)?;
-    database::drivers::duplicate(&id.name, section, to, call).await
+    database::drivers::duplicate(&id.name, section, (place.as_deref(), pace.clone()), call).await
 }
 
 /// How a copy differs from what it held at first, a line a part. What cannot be read any more differs as a whole.

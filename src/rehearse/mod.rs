@@ -12,7 +12,7 @@ use crate::{
     crash,
     dry::Agreeing,
     gate::Events,
-    journal::{self, Ending, Entry, Header, Reader, Recorded, RehearsedStep},
+    journal::{self, Ending, Entry, Header, Reader, Recorded, RehearsedStep, RunId},
     package::Package,
     resource::{
         CallCtx, ResourceId,
@@ -29,6 +29,7 @@ use crate::{
     session::{Limits, Script},
     site::Site,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -85,7 +86,7 @@ impl From<journal::Error> for Error {
 }
 
 /// What did not hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
     NotUpgraded,
@@ -109,14 +110,32 @@ impl What {
     }
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Finding {
     pub what: What,
     pub text: String,
 }
 
+/// A rehearsal, for machines.
+#[derive(Serialize, JsonSchema)]
+pub struct Rehearsed<'r> {
+    /// the run by which the journal tells of it
+    pub run: RunId,
+    pub package: &'r str,
+    pub version: &'r str,
+    pub digest: &'r str,
+    pub from_version: &'r str,
+    pub room: &'r Room,
+    /// `kind:name`, what stood in for something live
+    pub twins: Vec<&'r ResourceId>,
+    /// `kind:name`, what had no twin
+    pub simulated: Vec<&'r ResourceId>,
+    #[serde(flatten)]
+    pub came: &'r Came,
+}
+
 /// What came of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Came {
     pub upgrade: Ending,
     /// `null`: there was nothing that could be asked to go back

@@ -3,7 +3,7 @@ use super::Error;
 use crate::{
     crash,
     journal::RunId,
-    resource::{CallCtx, ResourceId, process::User, service::drivers::process, tree},
+    resource::{CallCtx, ResourceId, database, process::User, service::drivers::process, tree},
     run::{LockError, Locks},
     site::Site,
 };
@@ -18,6 +18,8 @@ use std::{
 pub struct Scratch {
     folder: PathBuf,
     lock: Locks,
+    /// Databases of which a server may have a copy.
+    on_servers: Vec<database::Section>,
 }
 
 impl Scratch {
@@ -29,8 +31,14 @@ impl Scratch {
             other => Error::failed(other.to_string()),
         })?;
         lock.tell("another rehearsal").map_err(|e| Error::failed(format!("the lock cannot be written: {e}")))?;
-        let scratch = Self { folder: site.scratch(), lock };
+        let scratch = Self { folder: site.scratch(), lock, on_servers: Vec::new() };
         scratch.clear().await?;
+        for (name, section) in &site.databases {
+            // It may have nothing to do with this rehearsal.
+            if let Err(error) = database::drivers::clear_rehearsal(section, &call()).await {
+                tracing::info!(%error, name, "what an earlier rehearsal may have left on the server stays");
+            }
+        }
         Ok(scratch)
     }
 
@@ -40,7 +48,9 @@ impl Scratch {
     }
 
     /// The folders for copies, and for what the rehearsal itself writes down.
-    pub fn make(&self, site: &Site, copies: &[ResourceId]) -> Result<(), Error> {
+    pub fn make(&mut self, site: &Site, copies: &[ResourceId]) -> Result<(), Error> {
+        let databases = copies.iter().filter(|id| id.kind == "database");
+        self.on_servers = databases.filter_map(|id| site.databases.get(&id.name)).cloned().collect();
         let made = || -> io::Result<()> {
             // A twin may run as another user, whom the state folder lets through or not.
             make(&self.folder, 0o711)?;
@@ -78,10 +88,16 @@ impl Scratch {
 
     /// Ends what was started there, and removes it all.
     pub async fn clear(&self) -> Result<(), Error> {
-        const PATIENCE: Duration = Duration::from_secs(60);
-        let call = CallCtx::aside("rehearsal/end".to_owned(), PATIENCE);
+        let call = call();
         let ended = process::end_all(&self.folder.join("state"), &call).await;
         ended.map_err(|failure| Error::failed(format!("a twin cannot be ended: {}", failure.message)))?;
+        for section in &self.on_servers {
+            let cleared = database::drivers::clear_rehearsal(section, &call).await;
+            cleared.map_err(|failure| {
+                let message = format!("what the rehearsal has left on a server stays there: {}", failure.message);
+                Error::failed(message).hint("the next rehearsal drops it")
+            })?;
+        }
         let until = Instant::now() + PATIENCE;
         loop {
             crash::point("before a rehearsal is cleared away");
@@ -100,6 +116,12 @@ impl Scratch {
             }
         }
     }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn call() -> CallCtx {
+    CallCtx::aside("rehearsal/end".to_owned(), PATIENCE)
 }
 
 fn make(folder: &Path, mode: u32) -> io::Result<()> {

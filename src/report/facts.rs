@@ -3,7 +3,7 @@ use crate::{
     journal::{Ending, Header, Place, Risk, RunId},
     resource::{
         Area, Failure, Reading, Ruling,
-        copies::{Fingerprint, Lost},
+        copies::{CLONE, Fingerprint, Lost},
     },
 };
 use jiff::Timestamp;
@@ -156,6 +156,12 @@ pub struct Copy {
     pub bytes: u64,
     pub proven: bool,
     pub detector: String,
+    /// in the log of its server, when it was last brought up to date, such as an LSN
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    /// why it is this method, where the site leaves the choice
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
     pub taken: Timestamp,
     pub refreshed: Option<Timestamp>,
     /// rows or files that the last refresh brought up to date
@@ -165,6 +171,13 @@ pub struct Copy {
     pub restored: bool,
     pub freed: bool,
     pub fingerprint: Fingerprint,
+}
+
+impl Copy {
+    /// There is none yet.
+    pub fn comes_later(&self) -> bool {
+        self.method == CLONE && !self.proven
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -54,6 +54,10 @@ pub fn of(report: &Report) -> Vec<Todo> {
         Some(_) => {}
     }
     for copy in report.copies.iter().filter(|c| !c.proven && !c.freed && !c.restored) {
+        if copy.comes_later() {
+            todo(format!("{}: there is no copy, it is made under the fence", text::resource(&copy.resource)), None);
+            continue;
+        }
         todo(format!("{}: the copy is NOT proven, do not rely on it", text::resource(&copy.resource)), None);
     }
     todos

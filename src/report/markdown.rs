@@ -215,6 +215,7 @@ impl Page {
                     (true, ..) => "freed",
                     (_, true, _) => "restored, live",
                     (_, _, true) => "proven",
+                    _ if copy.comes_later() => "not made yet",
                     _ => "NOT proven",
                 };
                 let print = &copy.fingerprint;
@@ -237,7 +238,11 @@ impl Page {
                     schema,
                     text::clock(copy.taken),
                     fresh,
-                    md(&copy.detector),
+                    {
+                        let at = copy.position.as_ref().map(|at| format!(" (at {})", md(at))).unwrap_or_default();
+                        let why = copy.chosen.as_ref().map(|why| format!("; {}", md(why))).unwrap_or_default();
+                        format!("{}{at}{why}", md(&copy.detector))
+                    },
                 ]
             });
             self.table(
@@ -276,7 +281,11 @@ impl Page {
             }
             let aside = restored.aside.as_deref().map(coded).unwrap_or_default();
             put!(self, "- {resource}: exchanged at {}; what was live is kept at {aside}", text::clock(restored.at));
-            for lost in restored.lost.iter().filter(|l| l.rows > 0 || l.changed > 0 || l.missing > 0) {
+            for lost in restored.lost.iter().filter(|lost| lost.is_uncounted() || !lost.is_nothing()) {
+                if lost.is_uncounted() {
+                    put!(self, "  - {}", md(&lost.part));
+                    continue;
+                }
                 let (rows, changed, missing) =
                     (text::count(lost.rows), text::count(lost.changed), text::count(lost.missing));
                 put!(

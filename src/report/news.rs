@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 pub struct News {
     copies: u64,
     unproven: u64,
+    /// Not made yet.
+    later: u64,
     bytes: u64,
     refreshed: Option<u64>,
     restored: Vec<String>,
@@ -54,6 +56,10 @@ impl News {
         match request.operation.as_str() {
             "backup.take" => {
                 let Some(snapshot) = output::<Snapshot>(value) else { return };
+                if snapshot.comes_later() {
+                    self.later += 1;
+                    return;
+                }
                 self.copies += 1;
                 self.unproven += u64::from(!snapshot.proven);
                 self.bytes = self.bytes.saturating_add(snapshot.bytes);
@@ -94,6 +100,10 @@ impl News {
                 if self.unproven == 0 { "proven".to_owned() } else { format!("of which {} NOT proven", self.unproven) };
             parts.push(format!("{copies} {proven}, {}", text::bytes(self.bytes)));
         }
+        if self.later > 0 {
+            let copies = text::counted(self.later, "copy", "copies");
+            parts.push(format!("{copies} to be made under the fence"));
+        }
         if let Some(changed) = self.refreshed {
             let unproven = if self.copies == 0 && self.unproven > 0 { ", NOT proven" } else { "" };
             parts.push(match changed {
@@ -117,9 +127,12 @@ fn restored(restored: &Restored) -> String {
     }
 }
 
-/// `3 in orders, 1 in customers`; empty when what was live equals the copy.
+/// `3 in orders, 1 in customers`, or why nobody can say; empty when what was live equals the copy.
 pub fn set_aside(lost: &[Lost]) -> String {
     let part = |lost: &Lost| {
+        if lost.is_uncounted() {
+            return Some(text::line(&lost.part, 200));
+        }
         let n = lost.rows.saturating_add(lost.changed).saturating_add(lost.missing);
         (n > 0).then(|| format!("{} in {}", text::count(n), text::line(&lost.part, 80)))
     };

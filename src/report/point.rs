@@ -57,8 +57,16 @@ impl Point {
             // An exchange that a cut-off run began, looked at by a later one.
             "backup.settle" => {
                 let Some(Exchange::Done { aside }) = output::<Exchange>(value) else { return };
-                let restored = copies::Restored { exchanged: true, aside: Some(aside), lost: Vec::new() };
+                let lost = vec![copies::Lost::settled()];
+                let restored = copies::Restored { exchanged: true, aside: Some(aside), lost };
                 self.restored(r, resource, restored, own);
+            }
+            // Of an exchange that has left it for later.
+            "backup.count" => {
+                let last = self.restored.iter_mut().rfind(|restored| restored.resource == *resource);
+                if let (Some(restored), Some(lost)) = (last, output(value)) {
+                    restored.lost = lost;
+                }
             }
             "backup.discard" if own => {
                 let snapshot = request.request.get("snapshot").and_then(output::<Snapshot>);
@@ -98,6 +106,8 @@ impl Point {
                 bytes: snapshot.bytes,
                 proven: snapshot.proven,
                 detector: snapshot.detector.clone(),
+                position: snapshot.position.clone(),
+                chosen: snapshot.chosen.clone(),
                 taken: times.taken,
                 refreshed: times.refreshed,
                 brought_up_to_date: times.refreshed.map(|_| snapshot.copied),

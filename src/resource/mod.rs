@@ -1,5 +1,6 @@
 //! Kinds of resources: what an operator names in the site file. Several interfaces may work on one kind (`backup` and
 //! `database` on databases, `files` and `backup` on trees), so sections of the site and drivers live here.
+pub mod answers;
 mod call;
 mod clock;
 pub mod copies;
@@ -7,9 +8,11 @@ pub mod holders;
 mod http;
 mod pace;
 pub mod process;
+pub mod repository;
 mod rights;
 pub mod room;
 mod secrets;
+mod signing;
 pub mod stand_in;
 mod verdict;
 pub mod world;
@@ -22,6 +25,7 @@ pub use pace::Pace;
 pub use rights::{Right, Rights};
 pub use verdict::{Area, Reading, Ruling, Verdict};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -49,7 +53,7 @@ impl<K: Kind> Clone for Access<K> {
 }
 
 /// A resource of the site by kind and name: `database:orders`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
 pub struct ResourceId {
     pub kind: String,

@@ -16,6 +16,7 @@ pub enum Right {
     Load,
     Run,
     Send,
+    Promql,
 }
 
 impl Right {
@@ -31,6 +32,7 @@ impl Right {
         Self::Load,
         Self::Run,
         Self::Send,
+        Self::Promql,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Right {
             Self::Load => "load",
             Self::Run => "run",
             Self::Send => "send",
+            Self::Promql => "promql",
         }
     }
 
@@ -55,7 +58,7 @@ impl Right {
             "database" => &[Self::Read, Self::Write, Self::Backup, Self::Restore, Self::Fence],
             "tree" => &[Self::Read, Self::Write, Self::Backup, Self::Restore],
             "service" => &[Self::Read, Self::Control, Self::Logs],
-            "metrics" => &[Self::Read],
+            "metrics" => &[Self::Read, Self::Promql],
             "probe" => &[Self::Get, Self::Load],
             "tool" => &[Self::Run],
             "channel" => &[Self::Send],

@@ -31,7 +31,7 @@ pub fn check(what: &str, need: Need, given_back: Need, folder: impl AsFd) -> Res
 }
 
 /// In the units in which people read it elsewhere: 741 kB, 2.1 GB.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     let (mut value, mut unit) = (bytes as f64 / 1e3, 0);
     while value >= 999.5 && unit + 1 < UNITS.len() {

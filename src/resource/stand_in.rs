@@ -1,7 +1,7 @@
 //! Copies of a simulated resource: a stand-by is what its content was at a moment.
 use super::{
     CallCtx, Failure, ResourceId,
-    copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
+    copies::{ARCHIVE, CLONE, Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
     world::{Content, World},
 };
 use async_trait::async_trait;
@@ -19,6 +19,8 @@ pub trait StandIn: Send + Sync {
     /// How a copy of it is compared: `file by file`.
     const COMPARED: &'static str;
     fn place(&self) -> &Place;
+    /// The real one, where there is one to be looked at.
+    fn copied(&self) -> Option<&dyn ObserveCopies>;
     /// What this content is compared by.
     fn fingerprint_of(&self, content: &Content) -> Fingerprint;
 }
@@ -86,23 +88,59 @@ impl<T: StandIn> MutateCopies for T {
         let place = self.place();
         let content = place.world.copy(&place.id, name);
         let rows = counted(&place.rows(&content));
-        place.says(call, format!("a stand-by is made and compared, {}{rows}", T::COMPARED));
+        let repository = match self.copied() {
+            Some(real) => real.repository().await?,
+            None => None,
+        };
+        let way = match self.copied() {
+            Some(real) => real.way(call).await?,
+            None => None,
+        };
+        let later = way.as_ref().is_some_and(|way| way.later) && place.world.fenced(&place.id) != Some(true);
+        let (method, how) = match repository {
+            Some(name) => (ARCHIVE, format!("an archive is written into repository {name}, read back and compared")),
+            None => match &way {
+                Some(way) if way.later => (CLONE, "a clone is made and compared".to_owned()),
+                _ => ("stand-by", "a stand-by is made and compared".to_owned()),
+            },
+        };
+        let why = way.map(|way| format!("; {}", way.words)).unwrap_or_default();
+        if later {
+            place.says(call, format!("no copy yet, it is made and proven under the fence{why}"));
+        } else {
+            place.says(call, format!("{how}, {}{rows}{why}", T::COMPARED));
+        }
         Ok(Snapshot {
             id: name.to_owned(),
             place: "simulated".to_owned(),
-            method: "stand-by".to_owned(),
+            method: method.to_owned(),
             bytes: 0,
-            proven: true,
+            proven: !later,
             fingerprint: self.fingerprint_of(&content),
             copied: 0,
             detector: String::new(),
+            position: None,
+            chosen: None,
         })
     }
     async fn refresh(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
         let place = self.place();
         let content = place.world.copy(&place.id, &snapshot.id);
-        place.says(call, "its stand-by is brought up to date and compared");
-        Ok(Snapshot { fingerprint: self.fingerprint_of(&content), ..snapshot.clone() })
+        let how = match (snapshot.is_archived(), snapshot.comes_later()) {
+            (true, _) => "a new archive is written, read back and compared".to_owned(),
+            (_, true) => format!("a clone is made and compared, {}", T::COMPARED),
+            (false, false) => {
+                // How long it will take hangs on it. One that does not answer is said elsewhere.
+                let detector = match self.copied() {
+                    Some(real) => real.detector(call).await.ok().flatten(),
+                    None => None,
+                };
+                let detector = detector.map(|words| format!("; {words}")).unwrap_or_default();
+                format!("its stand-by is brought up to date and compared{detector}")
+            }
+        };
+        place.says(call, how);
+        Ok(Snapshot { fingerprint: self.fingerprint_of(&content), proven: true, ..snapshot.clone() })
     }
     async fn exchange(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Restored, Failure> {
         let place = self.place();
@@ -110,7 +148,8 @@ impl<T: StandIn> MutateCopies for T {
         let lost = place.lost(&copy);
         place.world.put_back(&place.id, copy);
         let rows = counted(&lost.iter().map(|lost| (lost.part.clone(), lost.rows)).collect());
-        place.says(call, format!("its stand-by becomes live, what was live is kept aside{rows}"));
+        let stand_by = if snapshot.is_archived() { "its archive becomes a stand-by, which" } else { "its stand-by" };
+        place.says(call, format!("{stand_by} becomes live, what was live is kept aside{rows}"));
         Ok(Restored { exchanged: true, aside: None, lost })
     }
     async fn discard(&self, _: &Snapshot, _: &CallCtx) -> Result<u64, Failure> {

@@ -6,7 +6,7 @@ use crate::{
     journal::{self, Ending, Level, Risk, Step},
     resource::{
         Database, Failure, Kind, ResourceId, Tree,
-        copies::{Exchange, Snapshot},
+        copies::{Exchange, Lost, Snapshot},
     },
 };
 use serde::Serialize;
@@ -166,9 +166,37 @@ impl Run {
         for step in &mut steps {
             step.after.retain(|name| !skip.contains(name));
         }
-        self.carry_out(Phase::Rollback, true, &steps).await.map_err(half_way)?;
-        let steps = self.plan(Phase::Verify, true).await.map_err(half_way)?;
-        self.carry_out(Phase::Verify, true, &steps).await.map_err(half_way)
+        let verified = async {
+            self.carry_out(Phase::Rollback, true, &steps).await?;
+            let steps = self.plan(Phase::Verify, true).await?;
+            self.carry_out(Phase::Verify, true, &steps).await
+        };
+        let verified = verified.await;
+        if matches!(verified, Ok(()) | Err(Halt::Failed { .. })) {
+            self.count().await;
+        }
+        verified.map_err(half_way)
+    }
+
+    /// What was set aside, where that was left until the product runs again. Nothing depends on it.
+    async fn count(&self) {
+        let later = |lost: &Lost| *lost == Lost::later();
+        let point = self.memory().restore_point.clone();
+        for (resource, _) in point.aside.iter().filter(|(_, aside)| aside.lost.iter().any(later)) {
+            let snapshot = point.snapshots.get(resource).cloned();
+            let Some((label, is_tree)) = self.label(resource).filter(|_| snapshot.is_some()) else { continue };
+            let gate = self.host_gate("count");
+            let counted = if is_tree {
+                let count = backup::ops::Count::<Tree> { resource: label, snapshot, kind: PhantomData };
+                gate.perform(self.resources(), count).await
+            } else {
+                let count = backup::ops::Count::<Database> { resource: label, snapshot, kind: PhantomData };
+                gate.perform(self.resources(), count).await
+            };
+            if let Err(error) = counted {
+                tracing::warn!(%error, %resource, "what was set aside cannot be counted");
+            }
+        }
     }
 
     pub async fn verify(&self, steps: &[Step], rolled_back: bool) -> Outcome {

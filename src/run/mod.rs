@@ -182,7 +182,8 @@ impl Run {
         let telling = telling::Telling::new(id, &setup.header, journal.clone(), before.as_ref());
         let approver = Arc::new(telling::Asking { people: setup.approver, telling: telling.clone() });
         let memory = Arc::new(Mutex::new(setup.memory));
-        let observer = Observer { seed: setup.header.seed, facts: setup.facts, memory: memory.clone(), approver };
+        let seed = setup.header.seed;
+        let observer = Observer { seed, run: id, facts: setup.facts, memory: memory.clone(), approver };
         let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
         let id_of_run = ResourceId::new("run", id.to_string());
         let lend = Lend { id: id_of_run, rights: Rights::default(), terms: (), uses: Vec::new(), access };

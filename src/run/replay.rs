@@ -5,7 +5,7 @@ use crate::{
     journal::{self, Entry, Header, Line, Lines, Place, Recorded, RunId, Step},
     resource::{
         Access, Database, Failure, Kind, Lend, ResourceId, Resources, Rights, Tree,
-        run::{Approver, Facts, Memory, Mutator, Observer, RUN},
+        run::{Answered, Approver, Facts, Listener, Memory, Mutator, Observer, Question, RUN},
     },
     session::{Ended, Limits, Processor, Script, Work},
 };
@@ -139,7 +139,7 @@ fn is_of_script(recorded: &Recorded) -> bool {
 /// The run itself, and labels without anything behind them.
 fn resources(header: &Header, facts: Facts, memory: &Memory) -> Resources {
     let memory = Arc::new(Mutex::new(memory.clone()));
-    let observer = Observer { seed: header.seed, facts, memory: memory.clone(), approver: Arc::new(Nobody) };
+    let observer = Observer { seed: header.seed, run: 0, facts, memory: memory.clone(), approver: Arc::new(Nobody) };
     let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory)) };
     let lend = Lend { id: ResourceId::new("run", ""), rights: Rights::default(), terms: (), uses: Vec::new(), access };
     let bound = header.bound.iter();
@@ -157,7 +157,7 @@ fn resources(header: &Header, facts: Facts, memory: &Memory) -> Resources {
 struct Nobody;
 #[async_trait::async_trait]
 impl Approver for Nobody {
-    async fn ask(&self, _: &str, _: &str) -> Result<String, Failure> {
+    async fn ask(&self, _: &Question, _: &dyn Listener) -> Result<Answered, Failure> {
         Err(Failure::unavailable("nobody is asked"))
     }
 }

@@ -80,7 +80,11 @@ impl Point {
             Some(Doubt::Begun) => Some("copying it was begun, and has not ended"),
             Some(Doubt::Failed) => Some("bringing it up to date has failed"),
             None => {
-                let proven = point.snapshots.get(resource).is_some_and(|snapshot| snapshot.proven);
+                let snapshot = point.snapshots.get(resource);
+                if snapshot.is_some_and(Snapshot::comes_later) {
+                    return Some("it is made under the fence, and was not yet");
+                }
+                let proven = snapshot.is_some_and(|snapshot| snapshot.proven);
                 (!proven).then_some("it was never compared with what it is a copy of")
             }
         }
@@ -245,6 +249,8 @@ pub(in crate::run) mod tests {
             fingerprint: Fingerprint::default(),
             copied: 1,
             detector: String::new(),
+            position: None,
+            chosen: None,
         })
         .unwrap()
     }

@@ -2,11 +2,12 @@
 //! The journal remembers what was told where, so that nobody hears of one thing twice.
 use super::{Before, Run};
 use crate::{
-    journal::{Entry, Header, Journal, Place, RunId},
+    journal::{Entry, Header, Journal, Level, Place, RunId},
+    plain::hidden,
     resource::{
         Access, CallCtx, Channel, Failure,
-        channel::{By, MAX_TEXT, Message, Occasion, key},
-        run::Approver,
+        channel::{Asked, By, MAX_TEXT, Message, Occasion, key},
+        run::{Answered, Approver, Listener, Question},
     },
 };
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// Behind the time of a channel, for writing down what came of it.
@@ -45,6 +46,8 @@ pub struct News<'a> {
     pub title: String,
     pub text: String,
     pub markdown: Option<String>,
+    /// What somebody has to answer.
+    pub asked: Option<Asked>,
 }
 
 /// Of one thing and one channel; and whether what came of it is known.
@@ -61,6 +64,8 @@ struct Inner {
     audience: OnceLock<Vec<Audience>>,
     told: Mutex<Past>,
     going_on: Mutex<Vec<GoingOn>>,
+    /// Ends with what was last to be told on a channel.
+    queues: Mutex<BTreeMap<String, oneshot::Receiver<()>>>,
     /// What only was planned is nobody's business.
     begun: AtomicBool,
     /// Earlier ends of the run.
@@ -85,6 +90,7 @@ impl Telling {
             audience: OnceLock::new(),
             told: Mutex::new(before.map(|before| before.told.clone()).unwrap_or_default()),
             going_on: Mutex::default(),
+            queues: Mutex::default(),
             begun: AtomicBool::new(before.is_some_and(|before| before.started)),
             ends: before.map_or(0, |before| before.ends),
         }))
@@ -117,25 +123,43 @@ impl Telling {
         if let Some(markdown) = &news.markdown {
             message = message.markdown(&markdown[..markdown.floor_char_boundary(MAX_MARKDOWN)]);
         }
+        if let Some(asked) = &news.asked {
+            message = message.asking(asked);
+        }
         let (telling, name, about) = (self.clone(), channel.name.clone(), news.about.clone());
         let (access, within) = (channel.access.clone(), channel.within + SLACK);
+        let until = Instant::now() + within;
+        let (done, next) = oneshot::channel::<()>();
+        let before = lock(&self.0.queues).insert(name.clone(), next);
         let task = tokio::spawn(async move {
+            // Goes with this task, however it ends: then it is the next one's turn.
+            let _done = done;
+            // On one channel nothing overtakes what was to be told earlier.
+            if let Some(before) = before {
+                let _ = before.await;
+            }
             let (channel, event) = (name.clone(), event.to_owned());
             let (same, was) = (about.clone(), event.clone());
             // What cannot be written down is told all the same: a full disk is what people should hear of.
             let _ = telling.append(Entry::Telling { channel, event, about }).await;
             let began = Instant::now();
-            let call = CallCtx::aside(format!("{}/told/{name}/{same}", telling.0.run), within);
+            // Whoever had to wait for one that nobody heard gets a try all the same.
+            let left = until.saturating_duration_since(began).max(SLACK);
+            let call = CallCtx::aside(format!("{}/told/{name}/{same}", telling.0.run), left);
             let result = access.mutator.send(&message, &call).await;
             telling.record(name, was, same, result, began).await;
         });
-        let (channel, about, until) = (channel.name.clone(), news.about.clone(), Instant::now() + within + SLACK);
+        let (channel, about, until) = (channel.name.clone(), news.about.clone(), until + SLACK);
         lock(&self.0.going_on).push(GoingOn { channel, event, about, until, task });
     }
 
     async fn record(&self, channel: String, event: String, about: String, result: Result<(), Failure>, began: Instant) {
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let _ = self.append(Entry::Told { channel, event, about, result, millis }).await;
+    }
+
+    fn said(&self, level: Level, text: String) {
+        self.0.journal.note(self.0.run, &Place::new("", false, "", 0), 0, Entry::Said { level, text });
     }
 
     async fn append(&self, entry: Entry) -> Result<(), crate::journal::Error> {
@@ -185,6 +209,7 @@ impl Run {
             title: format!("{} begins", self.words()),
             text: String::new(),
             markdown: None,
+            asked: None,
         };
         self.0.telling.tell(&news);
     }
@@ -197,6 +222,7 @@ impl Run {
             title: format!("{} failed, rolling back", self.words()),
             text: because.to_owned(),
             markdown: None,
+            asked: None,
         };
         self.0.telling.tell(&news);
     }
@@ -209,7 +235,7 @@ impl Run {
             let title = text.lines().next().unwrap_or_default().trim();
             let short: String = title.chars().take(160).collect();
             let title = if short.len() < title.len() { format!("{short}…") } else { short };
-            self.0.telling.tell(&News { occasions, about, title, text, markdown });
+            self.0.telling.tell(&News { occasions, about, title, text, markdown, asked: None });
         }
         self.0.telling.finish(&self.0.cancel).await;
     }
@@ -240,18 +266,34 @@ pub(super) struct Asking {
 
 #[async_trait]
 impl Approver for Asking {
-    async fn ask(&self, question: &str, role: &str) -> Result<String, Failure> {
+    async fn ask(&self, question: &Question, _: &dyn Listener) -> Result<Answered, Failure> {
+        let Question { id, role, text, .. } = question;
         if !self.people.knows(role) {
-            let package = &self.telling.0.package;
+            let (package, ways) = (&self.telling.0.package, self.ways(question));
+            let gap = if ways.is_empty() { "" } else { "\n\n" };
             self.telling.tell(&News {
                 occasions: &[Occasion::NeedsPeople],
-                about: format!("asked:{}", key(&[role, question])),
+                about: format!("asked:{id}"),
                 title: format!("{package}: somebody is asked to approve, as {role}"),
-                text: format!("The script asks: {question}"),
+                text: format!("The script asks: {text}{gap}{ways}"),
                 markdown: None,
+                asked: Some(Asked { id: id.clone(), role: role.clone(), text: text.clone() }),
             });
+            if !ways.is_empty() {
+                self.telling.said(Level::Info, format!("somebody is asked to approve, as {}. {ways}", plainly(role)));
+            }
         }
-        self.people.ask(question, role).await
+        let answered = self.people.ask(question, self).await?;
+        let Answered { yes, by, way } = &answered;
+        let (word, by) = (if *yes { "yes" } else { "no" }, if by.is_empty() { "somebody" } else { by });
+        let said = format!("asked to approve as {}, {} says {word}, {}", plainly(role), plainly(by), way.words());
+        // Who has answered is known before anything follows from it.
+        let written = self.telling.append(Entry::Said { level: Level::Info, text: said }).await;
+        written.map_err(|error| Failure::failed(format!("the journal cannot be written: {error}")))?;
+        Ok(answered)
+    }
+    fn ways(&self, question: &Question) -> String {
+        self.people.ways(question)
     }
     fn knows(&self, role: &str) -> bool {
         self.people.knows(role)
@@ -259,6 +301,17 @@ impl Approver for Asking {
     async fn decide(&self, number: i64, doubt: &str) -> Option<(bool, String)> {
         self.people.decide(number, doubt).await
     }
+}
+
+impl Listener for Asking {
+    fn trouble(&self, why: &str) {
+        self.telling.said(Level::Warn, plainly(why));
+    }
+}
+
+/// On one line, whatever a script or a stranger has said.
+fn plainly(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || hidden(c) { ' ' } else { c }).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

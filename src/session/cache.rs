@@ -5,7 +5,7 @@ use crate::resource::room;
 use sha2::{Digest, Sha256};
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -40,11 +40,12 @@ impl Cache {
         hash.update(bytes);
         hash.update(&self.key);
         let path = self.folder.join(format!("{:x}.cwasm", hash.finalize()));
-        if is_own(&path) {
-            // What cannot be used (another wasmtime, cut short) is compiled again.
-            if let Ok(component) = deserialize(engine, &path) {
-                return Ok(component);
-            }
+        // What cannot be used (cut short, altered, of another wasmtime) is compiled again. wasmtime checks little of what it loads.
+        if is_own(&path)
+            && is_whole(&path)
+            && let Ok(component) = deserialize(engine, &path)
+        {
+            return Ok(component);
         }
         let compiled = match compiler {
             Some(compiler) => compiler.compile(bytes)?,
@@ -61,12 +62,31 @@ impl Cache {
         .map_err(|e| Error::Compile(format!("{e:#}")))
     }
 
-    fn keep(&self, path: &Path, compiled: &[u8]) -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(compiled).and_then(|()| file.as_file().sync_all())?;
-        file.persist(path).map_err(|e| e.error)?;
+    fn keep(&self, path: &Path, compiled: &[u8]) -> io::Result<()> {
+        let sum = format!("{:x}", Sha256::digest(compiled));
+        for (path, content) in [(path, compiled), (&sum_of(path), sum.as_bytes())] {
+            let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+            file.write_all(content).and_then(|()| file.as_file().sync_all())?;
+            file.persist(path).map_err(|e| e.error)?;
+        }
         Ok(())
     }
+}
+
+/// Where the checksum of a compiled script stands.
+fn sum_of(path: &Path) -> PathBuf {
+    path.with_extension("sha256")
+}
+
+/// Whether it is what was written, to the letter.
+fn is_whole(path: &Path) -> bool {
+    let sum = sum_of(path);
+    let digest = || {
+        let mut hash = Sha256::new();
+        io::copy(&mut fs::File::open(path)?, &mut hash)?;
+        io::Result::Ok(format!("{:x}", hash.finalize()))
+    };
+    is_own(&sum) && digest().is_ok_and(|digest| fs::read(sum).is_ok_and(|sum| sum == digest.as_bytes()))
 }
 
 /// Written by this user, and by nobody else since.

@@ -5,10 +5,11 @@ use crate::{
     resource::{
         Failure, ResourceId, Right, channel,
         database::{self, Server},
+        metrics,
         process::User,
         service::{
-            Driver,
-            drivers::systemd::facts::{Facts, facts},
+            Container, Driver, Facts, Image,
+            drivers::{docker, systemd},
         },
         tree,
     },
@@ -35,6 +36,7 @@ impl Site {
         mistakes.extend(self.roots());
         mistakes.extend(self.foreign_files());
         mistakes.extend(self.unapprovable());
+        mistakes.extend(self.answers_by_scripts());
         mistakes.extend(self.twin_mistakes());
         mistakes
     }
@@ -60,7 +62,9 @@ impl Site {
         }
         let mut servers: Vec<(&String, &Server)> = Vec::new();
         for (name, section) in &self.databases {
-            let database::Driver::Postgres(server) = &section.driver else { continue };
+            let (database::Driver::Postgres(server) | database::Driver::MariaDb(server)) = &section.driver else {
+                continue;
+            };
             let same = |other: &Server| {
                 (&other.host, other.port, &other.database) == (&server.host, server.port, &server.database)
             };
@@ -80,7 +84,12 @@ impl Site {
             // While an exchange goes on, what is excluded is elsewhere for a moment; the journal must never be.
             let state = (state.starts_with(&top), "Backout's state", &state, "put it outside");
             let own = "put it outside, or name it in `exclude`";
-            for (held, what, path, hint) in [state, (held(&self.path), "the site file", &self.path, own)] {
+            let file = (held(&self.path), "the site file", &self.path, own);
+            // Were it excluded, it would still be carried over with what is exchanged.
+            let real: Vec<PathBuf> = self.repositories.values().map(|r| path::real(&r.path)).collect();
+            let archives =
+                real.iter().map(|path| (path.starts_with(&top), "a repository of archives", path, "put it outside"));
+            for (held, what, path, hint) in [state, file].into_iter().chain(archives) {
                 if held {
                     let message = format!("{what} {} lies in {}", shown(&path.display().to_string()), words(&id));
                     let hint = format!("a rollback would take it back too: {hint}");
@@ -126,6 +135,14 @@ impl Site {
                 let hint = "leave out `restore`, or say `exclusive = true` if it belongs to this product alone";
                 mistakes.push(Mistake::new(message).at(&grant.location).hint(hint));
             }
+            let prometheus = self.metrics.get(&grant.is.name).map(|section| &section.driver);
+            if grant.kind == "metrics"
+                && grant.may.contains(Right::Promql)
+                && !matches!(prometheus, None | Some(metrics::Driver::Prometheus(_)))
+            {
+                let message = format!("{} is no Prometheus, so it cannot be asked in PromQL", words(&grant.is));
+                mistakes.push(Mistake::new(message).at(&grant.location).hint("leave out the right `promql`"));
+            }
             let limited = self.probes.get(&grant.is.name).is_none_or(|section| section.load.is_some());
             if grant.kind == "probe" && grant.may.contains(Right::Load) && !limited {
                 let message = format!("{} has no `load`, so how much load is allowed is not said", words(&grant.is));
@@ -138,7 +155,7 @@ impl Site {
 
     /// Services and tools that run what a package may write into a tree.
     pub fn foreign_code(&self) -> Vec<Foreign<'_>> {
-        let trees = self.written();
+        let (trees, nothing) = (self.written(), BTreeMap::new());
         let services = self.services.iter().filter_map(|(name, section)| {
             let runs = section.driver.runs()?;
             Some((ResourceId::new("service", name), runs.lines.concat(), runs.dir, runs.env, runs.user))
@@ -156,15 +173,32 @@ impl Site {
             }
             _ => None,
         });
+        // Who says which image it is says which program: as root, unless the image says otherwise.
+        let images = self.services.iter().filter_map(|(name, section)| {
+            let Driver::Docker(Container { image: Some(Image::Release { root, file, .. }), .. }) = &section.driver
+            else {
+                return None;
+            };
+            let (tree, package) = trees.hold(std::iter::once(root.join(file)))?;
+            let id = ResourceId::new("service", name);
+            Some(Foreign { id, tree, package, user: Some("root".to_owned()) })
+        });
+        let databases = self.databases.iter().filter_map(|(name, section)| {
+            let pooler = section.driver.pooler()?;
+            let run = [pooler.pause.clone(), pooler.resume.clone()].concat();
+            Some((ResourceId::new("database", name), run, Path::new("/"), &nothing, None))
+        });
         services
             .chain(tools)
             .chain(channels)
+            .chain(databases)
             .filter_map(|(id, run, dir, env, user)| {
                 // The program, a script that an interpreter is given, or a folder in which it looks for one.
                 let named = run.iter().chain(env.values()).flat_map(|word| named(word)).map(|path| dir.join(path));
                 let (tree, package) = trees.hold(named.chain(std::iter::once(dir.to_owned())))?;
                 Some(Foreign { id, tree, package, user: user.map(str::to_owned) })
             })
+            .chain(images)
             .collect()
     }
 
@@ -193,9 +227,9 @@ impl Site {
         mistakes
     }
 
-    /// The same with what systemd runs, as far as it can be asked.
+    /// The same with what others keep, as far as they can be asked.
     pub fn foreign_code_here(&self) -> Vec<Foreign<'_>> {
-        let units = self.units().into_iter().filter_map(|(id, facts)| self.foreign_unit(&id, &facts.ok()?));
+        let units = self.kept_by_others().into_iter().filter_map(|(id, facts)| self.foreign_unit(&id, &facts.ok()?));
         self.foreign_code().into_iter().chain(units.collect::<Vec<_>>()).collect()
     }
 
@@ -212,18 +246,30 @@ impl Site {
             |path: &PathBuf| facts.root.as_ref().and_then(|root| Some(root.join(path.strip_prefix("/").ok()?)));
         let named = facts.words.iter().flat_map(|word| named(word)).map(|path| facts.dir.join(path));
         let named: Vec<PathBuf> = named.chain([facts.dir.clone()]).collect();
-        let rooted: Vec<PathBuf> = named.iter().filter_map(inside).chain(facts.root.clone()).collect();
-        let (tree, package) = trees.hold(named.into_iter().chain(rooted))?;
+        let from_here = |path: &PathBuf| {
+            let mounts = facts.mounts.iter().flatten();
+            mounts.filter_map(|(there, here)| Some(here.join(path.strip_prefix(there).ok()?))).collect::<Vec<_>>()
+        };
+        let places: Vec<PathBuf> = match facts.mounts {
+            Some(_) => named.iter().flat_map(from_here).collect(),
+            None => {
+                let rooted: Vec<PathBuf> = named.iter().filter_map(inside).chain(facts.root.clone()).collect();
+                [named, rooted].concat()
+            }
+        };
+        let (tree, package) = trees.hold(places.into_iter())?;
         Some(foreign(tree, package, &facts.user))
     }
 
-    /// Units of systemd, asked now. What a twin is, nobody runs now.
-    pub(super) fn units(&self) -> Vec<(ResourceId, Result<Facts, Failure>)> {
-        let units = self.services.iter().filter_map(|(name, section)| match &section.driver {
-            Driver::Systemd(unit) => Some((ResourceId::new("service", name), unit)),
-            _ => None,
+    /// Services that others keep, who are asked now. What a twin is, nobody runs now.
+    pub(super) fn kept_by_others(&self) -> Vec<(ResourceId, Result<Facts, Failure>)> {
+        let here = self.services.iter().map(|(name, section)| (ResourceId::new("service", name), &section.driver));
+        let asked = here.filter(|(id, _)| !self.is_twin(id)).filter_map(|(id, driver)| match driver {
+            Driver::Systemd(unit) => Some((id, systemd::facts::facts(unit))),
+            Driver::Docker(container) => Some((id, docker::facts::facts(container))),
+            Driver::Process(_) | Driver::Command(_) => None,
         });
-        units.filter(|(id, _)| !self.is_twin(id)).map(|(id, unit)| (id, facts(unit))).collect()
+        asked.collect()
     }
 
     /// Trees that packages may write.
@@ -256,10 +302,16 @@ impl Site {
             return None;
         }
         let message = format!("{} would run as root what `{}` may write", words(&foreign.id), foreign.package);
-        let unit = self.services.get(&foreign.id.name).is_some_and(|section| section.driver.runs().is_none());
-        let hint = match unit && foreign.id.kind == "service" {
-            true => "say as which `User` it runs in its unit, or `allow-root = true` here if it must be root",
-            false => "say as which `user` it runs, or `allow-root = true` if it must be root",
+        let service = self.services.get(&foreign.id.name).filter(|_| foreign.id.kind == "service");
+        let hint = match service.map(|section| &section.driver) {
+            _ if foreign.id.kind == "database" => "keep what its `pooler` runs outside of the tree",
+            Some(Driver::Systemd(_)) => {
+                "say as which `User` it runs in its unit, or `allow-root = true` here if it must be root"
+            }
+            Some(Driver::Docker(_)) => {
+                "an image says as whom it runs, or `--user` of its container: `allow-root = true` here if it must be root"
+            }
+            _ => "say as which `user` it runs, or `allow-root = true` if it must be root",
         };
         Some(self.at(Mistake::new(message).hint(hint), &foreign.id))
     }

@@ -5,10 +5,14 @@ use crate::{
         Location, Mistake,
         reader::{At, Item},
         shown,
+        units::show_duration,
     },
     package::Package,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// `approval` of a package's `require`.
 #[derive(Clone, Debug)]
@@ -17,6 +21,8 @@ pub struct Approval {
     pub roles: Vec<At<String>>,
     /// Whoever runs the upgrade does not count.
     pub not_the_runner: bool,
+    /// Older ones do not count.
+    pub lasts: Option<Duration>,
     pub location: Location,
 }
 
@@ -26,18 +32,21 @@ pub struct Signed {
     pub by: String,
     pub role: String,
     pub key: [u8; 32],
+    /// milliseconds since 1970-01-01 UTC
+    pub at: i64,
 }
 
-/// `"dba"`, `["dba", "owner"]`, `{ roles = ["dba"], not-the-runner = true }`.
+/// `"dba"`, `["dba", "owner"]`, `{ roles = ["dba"], not-the-runner = true, for = "7d" }`.
 pub(super) fn approval(item: &Item<'_>) -> Option<Approval> {
     if !item.is_table() {
-        return Some(Approval { roles: roles(item)?, not_the_runner: false, location: item.location() });
+        return Some(Approval { roles: roles(item)?, not_the_runner: false, lasts: None, location: item.location() });
     }
     let table = item.table()?;
     let roles = table.required("roles", "[\"dba\"]").and_then(|item| roles(&item));
     let not_the_runner = table.boolean("not-the-runner").unwrap_or(false);
+    let lasts = table.duration("for");
     table.finish();
-    Some(Approval { roles: roles?, not_the_runner, location: item.location() })
+    Some(Approval { roles: roles?, not_the_runner, lasts, location: item.location() })
 }
 
 impl Site {
@@ -98,12 +107,13 @@ impl Site {
 
     /// Which of these approvals count. `Err`: why they do not suffice, and of each one that does not count, why.
     ///
-    /// `runner`: the accounts of the one who runs the upgrade.
+    /// `runner`: the accounts of the one who runs the upgrade; `now`: milliseconds since 1970-01-01 UTC.
     pub fn approved(
         &self,
         package: &Package,
         signed: &[Signed],
         runner: &BTreeSet<u32>,
+        now: i64,
     ) -> Result<Vec<Signed>, Vec<Mistake>> {
         let required = self.approval(package);
         let trusted = match (self.trusted(), required) {
@@ -113,6 +123,7 @@ impl Site {
             (Err(_), None) => return Ok(Vec::new()),
         };
         let not_the_runner = required.is_some_and(|approval| approval.not_the_runner);
+        let lasts = required.and_then(|approval| approval.lasts);
         let (mut counted, mut mistakes) = (Vec::new(), Vec::new());
         for approval in signed {
             let by = shown(&approval.by);
@@ -132,6 +143,10 @@ impl Site {
             } else if not_the_runner && person.uid.is_some_and(|uid| runner.contains(&uid)) {
                 let hint = "let another person run it, or have another one approve it";
                 mistakes.push(not("this is who runs the upgrade".to_owned()).hint(hint));
+            } else if let Some(lasts) = lasts.filter(|lasts| u128::from(now.abs_diff(approval.at)) > lasts.as_millis())
+            {
+                let hint = "look at the plan again, and approve it again";
+                mistakes.push(not(format!("its time is more than {} away", show_duration(lasts))).hint(hint));
             } else {
                 counted.push(approval.clone());
             }

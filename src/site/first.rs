@@ -1,4 +1,5 @@
 //! A first site file, from what lies in a folder and runs out of it.
+use super::around::{self, Around};
 use crate::{
     diagnostic::{reader, shown},
     resource::ResourceId,
@@ -39,8 +40,21 @@ pub struct Found {
     pub trees: Vec<Named>,
     pub probes: Vec<Named>,
     listening: Vec<Listening>,
+    /// What is beside the folder, each with a name that the file can have.
+    around: Around,
+    beside: Vec<Beside>,
     /// The folder holds more than was looked at.
     cut: bool,
+}
+
+/// A section that is only proposed: nobody has asked what is there.
+#[derive(Debug)]
+struct Beside {
+    kind: &'static str,
+    name: String,
+    /// What it is, in a few words.
+    what: String,
+    keys: Vec<(&'static str, String)>,
 }
 
 const MAX_DEPTH: usize = 8;
@@ -67,7 +81,44 @@ pub fn look(dir: &Path) -> io::Result<Found> {
         found.probes.push(Named { name: listening.name.clone(), path: PathBuf::from(&listening.url) });
         found.listening.push(listening);
     }
+    found.around = around::look(&dir);
+    found.beside = beside(&found, &mut names);
     Ok(found)
+}
+
+/// Sections for what runs on this host, which the folder does not show.
+fn beside(found: &Found, names: &mut Names) -> Vec<Beside> {
+    let Around { postgres, mariadb, units, containers, .. } = &found.around;
+    let mut beside = Vec::new();
+    let asked = "nobody has asked it what it has";
+    for at in postgres {
+        let name = names.give("database", "postgresql");
+        let what = format!("a PostgreSQL server runs here; {asked}: name the database");
+        let url = format!("postgresql://backout@{at}/NAME");
+        beside.push(Beside { kind: "database", name, what, keys: vec![("driver", "postgresql".into()), ("url", url)] });
+    }
+    for socket in mariadb {
+        let name = names.give("database", "mariadb");
+        let what = format!("a MariaDB server runs here; {asked}: name the database");
+        let url = format!("mysql://backout@localhost/NAME?socket={socket}");
+        beside.push(Beside { kind: "database", name, what, keys: vec![("driver", "mariadb".into()), ("url", url)] });
+    }
+    let listening: BTreeSet<&str> = found.listening.iter().filter_map(|l| Some(l.unit.as_ref()?.0.as_str())).collect();
+    for (unit, users) in units.iter().filter(|(unit, _)| !listening.contains(unit.as_str())) {
+        let name = names.give("service", unit.trim_end_matches(".service"));
+        let mut keys = vec![("driver", "systemd".to_owned()), ("unit", unit.clone())];
+        if *users {
+            keys.push(("manager", "user".to_owned()));
+        }
+        beside.push(Beside { kind: "service", name, what: "its unit names this folder".to_owned(), keys });
+    }
+    for (container, socket) in containers {
+        let name = names.give("service", container);
+        let mut keys = vec![("driver", "docker".to_owned()), ("container", container.clone())];
+        keys.extend(socket.as_ref().map(|socket| ("socket", socket.clone())));
+        beside.push(Beside { kind: "service", name, what: "a container of Docker".to_owned(), keys });
+    }
+    beside
 }
 
 #[derive(Default)]
@@ -271,6 +322,7 @@ impl Found {
         if self.databases.is_empty() {
             out.push_str("# [database.NAME]\n# driver = \"sqlite\"\n# path = \"data/NAME.db\"\n\n");
         }
+        self.proposed("database", &mut out);
         out.push_str("# ── trees: program versions, configuration ─────────────────────────────────────\n");
         for tree in &self.trees {
             let _ = writeln!(out, "[tree.{}]\npath = {}", tree.name, quoted(&tree.path));
@@ -286,8 +338,45 @@ impl Found {
             out.push_str("# [tree.NAME]\n# path = \"srv/NAME\"\n# exclude = [\"uploads\", \"**/*.log\"]      # what belongs to no version\n\n");
         }
         self.services(&mut out);
-        out.push_str(TAIL);
+        out.push_str(&self.tail());
         out
+    }
+
+    /// As comments: whoever reads the file decides.
+    fn proposed(&self, kind: &str, out: &mut String) {
+        for Beside { kind, name, what, keys } in self.beside.iter().filter(|beside| beside.kind == kind) {
+            // Writing into a string cannot fail.
+            let _ = writeln!(out, "# {what}\n# [{kind}.{name}]");
+            for (key, value) in keys {
+                let _ = writeln!(out, "# {key} = {}", Value::from(&**value));
+            }
+            out.push('\n');
+        }
+    }
+
+    /// With the addresses of what runs here.
+    fn tail(&self) -> String {
+        let Around { prometheus, alertmanagers, .. } = &self.around;
+        let mut tail = TAIL.to_owned();
+        // One of them is the product's; where there are more, a person knows which.
+        let others = |urls: &BTreeSet<String>, what: &str| -> String {
+            urls.iter().skip(1).map(|url| format!("# another {what} listens at {url}\n")).collect()
+        };
+        if let Some(url) = prometheus.first() {
+            let found = format!("{}# url = \"{url}\"", others(prometheus, "Prometheus"));
+            tail = tail.replace("# url = \"http://localhost:9090\"", &found);
+        }
+        if let Some(url) = alertmanagers.first() {
+            let found = format!("{}# alertmanager = \"{url}\"", others(alertmanagers, "Alertmanager"));
+            tail = tail.replace("# alerts = {", &format!("{found}\n# alerts = {{"));
+        }
+        if !self.around.mail {
+            tail = tail.replace(
+                "# server = \"localhost\"",
+                "# server = \"localhost\"                   # nobody takes mail on this host now",
+            );
+        }
+        tail
     }
 
     fn services(&self, out: &mut String) {
@@ -327,6 +416,7 @@ impl Found {
             );
             let _ = writeln!(out, "# user = \"NAME\"\n# uses = [{}]{USES}\n", uses.join(", "));
         }
+        self.proposed("service", out);
         out.push_str("# ── probes: where the product answers ──────────────────────────────────────────\n");
         for listening in &self.listening {
             let url = Value::from(&*listening.url);

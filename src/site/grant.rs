@@ -256,6 +256,7 @@ pub fn meaning(kind: &str, right: Right) -> &'static str {
         ("service", Right::Read) => "ask whether it runs",
         ("service", Right::Control) => "start, stop, restart and reload it",
         ("service", Right::Logs) => "read its log",
+        ("metrics", Right::Promql) => "ask its server for any number that it knows, of other products too",
         ("metrics", _) => "ask for the numbers that it names",
         ("probe", Right::Get) => "send GET requests to any path below its address",
         ("probe", Right::Load) => "send many requests at once, up to the site's limit",

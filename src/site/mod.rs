@@ -2,8 +2,10 @@
 //! out wrong; what the host really has is looked at apart (`survey`), because a site must also be readable half-way.
 mod agree;
 mod allow;
+mod answers;
 mod approval;
 mod approver;
+mod around;
 mod changes;
 mod check;
 pub mod first;
@@ -30,7 +32,7 @@ use crate::{
         Location, Mistake, Mistakes, Source,
         reader::{self, At},
     },
-    resource::{ResourceId, channel, database, metrics, probe, service, tool, tree},
+    resource::{ResourceId, channel, database, metrics, probe, repository::Repository, service, tool, tree},
 };
 use std::{
     collections::BTreeMap,
@@ -64,6 +66,11 @@ pub struct Site {
     pub limits: Limits,
     /// People whose approval of a plan counts, by name.
     pub approvers: BTreeMap<String, Approver>,
+    /// Where else than on the terminal people answer.
+    pub answering: crate::resource::answers::Section,
+    answering_location: Option<Location>,
+    /// Where copies are archived, by name.
+    pub repositories: BTreeMap<String, Repository>,
     /// Services and tools that may run as root what a package has written.
     pub allow_root: Vec<ResourceId>,
     /// What a rehearsal has in the place of a service, a tool, metrics or a probe: the name of another one.

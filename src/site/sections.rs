@@ -2,13 +2,15 @@
 //! resource.
 mod channel;
 mod database;
+mod mariadb;
 mod metrics;
 mod probe;
+mod repository;
 mod service;
 mod tool;
 mod tree;
 
-use super::{KINDS, Product, Site, VersionOf, allow, approver, limits, path, secret};
+use super::{KINDS, Product, Site, VersionOf, allow, answers, approver, limits, path, secret};
 use crate::{
     diagnostic::{
         Location, Mistake, Source,
@@ -16,7 +18,7 @@ use crate::{
         shown,
     },
     package,
-    resource::{self, ResourceId},
+    resource::{self, ResourceId, repository::Repository},
 };
 use std::{
     collections::BTreeMap,
@@ -36,6 +38,8 @@ pub struct Draft {
     allow: Vec<allow::Allow>,
     limits: limits::Limits,
     approvers: BTreeMap<String, approver::Approver>,
+    answering: (resource::answers::Section, Option<Location>),
+    repositories: BTreeMap<String, Repository>,
 }
 
 #[derive(Default)]
@@ -72,6 +76,9 @@ impl Draft {
             allow: self.allow.into_iter().map(|allow| (allow.package.clone(), allow)).collect(),
             limits: self.limits,
             approvers: self.approvers,
+            answering: self.answering.0,
+            answering_location: self.answering.1,
+            repositories: self.repositories,
             allow_root: s.allow_root,
             twins: s.twins,
             source,
@@ -94,7 +101,8 @@ pub fn document(root: Table<'_>, dir: &Path) -> Draft {
             sections.locations.insert(ResourceId::new(*kind, &item.key), item.key_location());
         }
     }
-    let reader = Reading { dir, locations: &sections.locations };
+    let repositories = repository::repositories(&root, dir);
+    let reader = Reading { dir, locations: &sections.locations, repositories: &repositories };
     let mut allow_root = Vec::new();
     let mut root_allowed = |kind: &str, name: &str, table: &Table<'_>| {
         if table.boolean("allow-root").unwrap_or(false) {
@@ -107,11 +115,12 @@ pub fn document(root: Table<'_>, dir: &Path) -> Draft {
     };
     let databases = each(&root, "database", |_, table| reader.database(table));
     let trees = each(&root, "tree", |_, table| reader.tree(table));
-    let services = each(&root, "service", |name, table| {
+    let mut services = each(&root, "service", |name, table| {
         root_allowed("service", name, &table);
         twin("service", name, &table);
         reader.service(table)
     });
+    services.values_mut().for_each(|service| service.driver.place(|tree| Some(trees.get(tree)?.path.clone())));
     let metrics = each(&root, "metrics", |name, table| {
         twin("metrics", name, &table);
         reader.metrics(table, &state)
@@ -132,6 +141,7 @@ pub fn document(root: Table<'_>, dir: &Path) -> Draft {
     let allow = allow::allow(&root);
     let limits = limits::limits(&root);
     let approvers = approver::approvers(&root, dir);
+    let answering = answers::answers(&root, dir, &channels, &sections.locations);
     root.finish();
     let sections = Sections {
         databases,
@@ -145,7 +155,8 @@ pub fn document(root: Table<'_>, dir: &Path) -> Draft {
         twins,
         locations: sections.locations,
     };
-    Draft { state, product, sections, allow, limits, approvers }
+    let repositories = repositories.into_iter().filter_map(|(name, found)| Some((name, found?))).collect();
+    Draft { state, product, sections, allow, limits, approvers, answering, repositories }
 }
 
 fn each<'d, S>(
@@ -200,6 +211,7 @@ fn product(root: &Table<'_>) -> Option<Product> {
 struct Reading<'a> {
     dir: &'a Path,
     locations: &'a BTreeMap<ResourceId, Location>,
+    repositories: &'a BTreeMap<String, Option<Repository>>,
 }
 
 impl Reading<'_> {

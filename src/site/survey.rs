@@ -25,6 +25,15 @@ impl Site {
         for (name, section) in &self.trees {
             self.note(&mut mistakes, ResourceId::new("tree", name), folder(section));
         }
+        for repository in self.repositories.values() {
+            if let Err(failure) = repository.is_there() {
+                let mistake = Mistake::new(failure.message);
+                mistakes.0.push(match failure.hint {
+                    Some(hint) => mistake.hint(hint),
+                    None => mistake,
+                });
+            }
+        }
         for (name, section) in &self.services {
             let id = ResourceId::new("service", name);
             // What a twin runs may lie in a copy, which is not there yet.
@@ -36,7 +45,7 @@ impl Site {
                 }
             }
         }
-        for (id, facts) in self.units() {
+        for (id, facts) in self.kept_by_others() {
             let found = match facts {
                 Ok(facts) => {
                     let foreign = self.foreign_unit(&id, &facts);
@@ -68,6 +77,7 @@ impl Site {
                 self.note(&mut mistakes, ResourceId::new("channel", name), found);
             }
         }
+        mistakes.0.extend(self.answers_here());
         self.same_files(&mut mistakes);
         self.own_place(&mut mistakes);
         mistakes.0.extend(self.trusted().err().unwrap_or_default());

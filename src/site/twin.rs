@@ -46,13 +46,19 @@ impl Site {
         let mut site = self.clone();
         site.state = self.scratch().join("state");
         for (name, section) in &mut site.databases {
+            // What a rehearsal copies is nobody's way back.
+            section.method = database::Method::StandBy;
             if let (database::Driver::Sqlite { path }, Some(copy)) =
                 (&mut section.driver, self.scratch_of(&ResourceId::new("database", name)))
             {
                 *path = copy;
             }
+            if let Some(copy) = database::drivers::rehearsed(section) {
+                *section = copy;
+            }
         }
         for (name, section) in &mut site.trees {
+            section.archive = None;
             if let Some(copy) = self.scratch_of(&ResourceId::new("tree", name)) {
                 section.path = copy;
             }

@@ -149,7 +149,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("gate", &["crash", "journal", "resource"]),
     ("capability", &["plain", "condition", "journal", "gate", "resource"]),
     ("session", &["journal", "resource", "gate", "capability"]),
-    ("run", &["failure", "journal", "resource", "gate", "capability", "session"]),
+    ("run", &["plain", "failure", "journal", "resource", "gate", "capability", "session"]),
     ("dry", &["diagnostic", "failure", "key", "journal", "package", "resource", "gate", "session", "run"]),
     ("report", &["plain", "condition", "journal", "resource", "dry"]),
     (
@@ -334,6 +334,7 @@ const MORE: &[(&str, &str)] = &[
     ("backup/restore_point.rs", "which snapshot a label means is the restore point's to say"),
     ("metrics/comparing.rs", "what samples say against a baseline"),
     ("metrics/facts.rs", "what conditions may speak of, from what a resource has"),
+    ("metrics/promql.rs", "what a query of a script's own may cost"),
     ("metrics/sampling.rs", "samples in the course of time"),
     ("metrics/shift.rs", "the method of a comparison, with its sources"),
     ("metrics/watching.rs", "how samples become a verdict"),
@@ -361,6 +362,7 @@ fn capabilities_are_of_one_shape() {
 
 /// What only the host does with an interface's resources.
 const OF_THE_HOST: &[&str] = &[
+    "backup.count",
     "backup.inspect",
     "backup.settle",
     "backup.discard",

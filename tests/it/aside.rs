@@ -47,7 +47,7 @@ fn what_was_set_aside_is_listed() {
         Connection::open(place).unwrap().query_row("SELECT max(id) FROM orders", [], |r| r.get(0)).unwrap();
     assert!(orders > 1_000_000);
     assert!(database["bytes"].as_u64().unwrap() >= fs::metadata(place).unwrap().len() / 2, "{database}");
-    assert_eq!(database["kept_until"].as_str().unwrap().len(), "2026-03-01T00:00:00.123Z".len());
+    database["kept_until"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
 }
 
 #[test]

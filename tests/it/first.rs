@@ -1,9 +1,10 @@
 //! `init`: the first site file.
-use crate::support::packages::Folder;
+use crate::support::{bench::Bench, docker, mariadb, packages::Folder, postgres, prometheus};
 use expect_test::expect;
 use std::{
     fs,
     os::unix::fs::{MetadataExt, symlink},
+    path::Path,
 };
 
 fn database(folder: &Folder, path: &str) {
@@ -91,6 +92,44 @@ fn a_folder_that_is_a_tree_itself_keeps_backouts_things_out_of_it() {
     assert!(text.contains("path = \".\"\nexclude = [\"backout.toml\", \"orders.db\", "), "{text}");
     let said = folder.backout(&["check", "--site", "shop/backout.toml"]);
     assert_eq!(said.code, 0, "{}", said.out);
+}
+
+/// Its comments, with their marks taken away: what somebody may read is what would be written.
+#[test]
+fn what_runs_beside_the_folder_is_proposed_and_not_asked() {
+    let folder = Folder::new();
+    let server = &*postgres::SERVER;
+    let other = &*mariadb::SERVER;
+    let watching = prometheus::servers();
+    let bench = Bench::new();
+    let container = docker::daemon().create(&bench, &[], "sleep 60");
+    container.docker(&["start"]);
+    // systemd's own folder of this machine; what is there only until the next start.
+    let name = format!("backout-first-{}.service", std::process::id());
+    let units = Path::new("/run/systemd/system");
+    fs::create_dir_all(units).expect("this test runs as root");
+    let unit = units.join(&name);
+    let program = folder.path().canonicalize().unwrap().join("bin/serve");
+    fs::write(&unit, format!("[Service]\nExecStart=-{} --port 80\n", program.display())).unwrap();
+    let said = folder.backout(&["init"]);
+    fs::remove_file(&unit).unwrap();
+    assert_eq!(said.code, 0, "{}", said.whole());
+    let text = folder.read("backout.toml");
+    let sockets = server.folder().display().to_string().replace('/', "%2F");
+    for line in [
+        format!("# url = \"postgresql://backout@{sockets}:"),
+        format!("# url = \"mysql://backout@localhost/NAME?socket={}\"", other.socket().display()),
+        format!("# unit = \"{name}\""),
+        format!("# container = \"{}\"", container.name),
+        format!("# socket = \"{}\"", docker::daemon().socket().display()),
+        watching.url().replace("127.0.0.1", "localhost"),
+    ] {
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("password"), "{text}");
+    // Nobody of these would be asked before somebody has read it.
+    let plain: Vec<&str> = text.lines().filter(|line| line.starts_with('[')).collect();
+    assert_eq!(plain, ["[site]", "[metrics.host]"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::{
     support::{
         bench::{Bench, PATIENCE, wait_for},
         call::call,
+        restic::Archives,
     },
     tree::install::{file, tar},
 };
@@ -16,7 +17,9 @@ use backout::{
     resource::{
         Access, CallCtx, Database, Failure, Kind, Tree, Witness,
         copies::{Copied, Snapshot},
-        database as db, tree,
+        database as db,
+        repository::Repository,
+        tree,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -144,6 +147,7 @@ impl Trees {
             exclude: vec!["uploads".to_owned()],
             keep_aside: Duration::ZERO,
             exclusive: true,
+            archive: None,
         };
         Self { dir: dir.to_owned(), access: tree::drivers::open("app", &section, &dir.join("state")) }
     }
@@ -225,8 +229,15 @@ struct Databases {
 
 impl Databases {
     fn at(dir: &Path) -> Self {
+        Self::by(dir, db::Method::default())
+    }
+    /// Its copies are archived.
+    fn archived(dir: &Path, repository: &Repository) -> Self {
+        Self::by(dir, db::Method::Archive(repository.clone()))
+    }
+    fn by(dir: &Path, method: db::Method) -> Self {
         let driver = db::Driver::Sqlite { path: dir.join("shop.db") };
-        let section = db::Section { driver, keep_aside: Duration::ZERO, exclusive: true };
+        let section = db::Section { driver, keep_aside: Duration::ZERO, exclusive: true, method };
         Self { dir: dir.to_owned(), access: db::drivers::open("shop", &section) }
     }
     fn new(dir: &Path, mode: &str) -> Self {
@@ -296,6 +307,10 @@ async fn works_until_it_is_killed() {
     println!("begins");
     match std::env::var("BACKOUT_TEST_STORY").unwrap().as_str() {
         "trees" => work(Trees::at(dir), first, &lines, &call).await,
+        "archives" => {
+            work(Databases::archived(dir, &Archives { at: dir.join("offsite") }.repository()), first, &lines, &call)
+                .await
+        }
         _ => work(Databases::at(dir), first, &lines, &call).await,
     }
 }
@@ -402,4 +417,16 @@ async fn of_a_database_nothing_is_lost_and_nothing_done_twice() {
         Databases::new(bench.path(), mode);
         killed_again_and_again("databases", bench.path(), || Databases::at(bench.path()), 20).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_archived_database_nothing_is_lost_and_nothing_stays() {
+    let bench = Bench::new();
+    Databases::new(bench.path(), "wal");
+    let archives = Archives::create(&bench.path().join("offsite"));
+    // Its key is found once here, and once by each that is killed.
+    let repository = archives.repository();
+    killed_again_and_again("archives", bench.path(), || Databases::archived(bench.path(), &repository), 12).await;
+    assert_eq!(archives.tags(), [""; 0]);
+    archives.are_whole();
 }

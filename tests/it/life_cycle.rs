@@ -342,7 +342,7 @@ database.orders = { is = "shop", may = ["read", "write", "backup", "restore", "f
 tree.config = { may = ["read", "write", "backup"] }
 service.shop = { may = ["control", "logs"] }
 metrics.host = { may = ["read"] }
-metrics.prom = { may = ["read"] }
+metrics.prom = { may = ["read", "promql"] }
 probe.shop = { may = ["get", "load"] }
 tool.migrate = { may = ["run"] }
 channel.ops = { may = ["send"] }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::unreachable, clippy::disallowed_methods, reason = "a test is a user, and may fail by a panic")]
 mod architecture;
+mod archives;
 mod aside;
 mod attacks;
 mod audit;

@@ -1,4 +1,6 @@
-//! People who are asked, at a terminal.
+//! People who are asked, at a terminal and elsewhere.
+mod answers;
+
 use crate::support::{guests, packages::Folder, terminal::Terminal};
 use std::fs;
 

@@ -60,11 +60,14 @@ fn every_key_of_a_site_is_explained() {
         ("[site]\n", "`[site]`"),
         ("[product.x]\n", "`[product.NAME]`"),
         ("[database.x]\ndriver = \"sqlite\"\n", "`[database.NAME]`"),
+        ("[database.x]\ndriver = \"mariadb\"\n", "`[database.NAME]`"),
         ("[tree.x]\n", "`[tree.NAME]`"),
+        ("[repository.x]\n", "`[repository.NAME]`"),
         ("[service.x]\ndriver = \"process\"\n", "`[service.NAME]`"),
         ("[service.x]\ndriver = \"systemd\"\n", "`[service.NAME]`"),
         ("[service.x]\ndriver = \"command\"\n", "`[service.NAME]`"),
         ("[service.x]\ndriver = \"command\"\n[service.x.codes]\n", "`[service.NAME]`"),
+        ("[service.x]\ndriver = \"docker\"\n", "`[service.NAME]`"),
         ("[tool.x]\n", "`[tool.NAME]`"),
         ("[metrics.x]\ndriver = \"host\"\n", "`[metrics.NAME]`"),
         ("[metrics.x]\ndriver = \"page\"\nurl = \"http://x\"\n", "`[metrics.NAME]`"),
@@ -88,6 +91,7 @@ fn every_key_of_a_site_is_explained() {
         ("[allow.\"a/b\".require]\n", "`[allow.\"VENDOR/NAME\"]`"),
         ("[allow.\"a/b\".require.approval]\n", "`[allow.\"VENDOR/NAME\"]`"),
         ("[approver.x]\n", "`[approver.NAME]`"),
+        ("[answers]\n", "`[answers]`"),
         ("[limits]\n", "`[limits]`"),
     ]);
     for (text, heading) in cases {

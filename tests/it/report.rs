@@ -3,7 +3,7 @@ use crate::story::{self, Story, header, request, verdict};
 use backout::{
     journal::Level,
     report::{self, Report},
-    resource::{Area, Failure, Ruling},
+    resource::{Area, Failure, Ruling, copies::Lost},
 };
 use expect_test::{Expect, expect, expect_file};
 use serde_json::{Value, json};
@@ -214,6 +214,28 @@ fn an_exchange_that_a_cut_off_run_began_is_settled_by_the_next() {
     assert_eq!((copy.resource.as_str(), copy.restored, copy.changed), ("database:shop-prod", true, false));
     assert_eq!(report.restored[0].aside.as_deref(), Some("/srv/aside"));
     assert!(report.unclear.is_empty(), "what an earlier run left open is not this run's");
+}
+
+#[test]
+fn what_nobody_has_counted_is_not_taken_for_nothing() {
+    let on = |operation: &str, class: &str| {
+        request(operation, class, "orders", "database:shop-prod", json!({ "resource": "orders" }))
+    };
+    let upgraded = story::upgraded();
+    let mut story =
+        Story::of(13, backout::journal::Header { restore_point: 12, ..header("rollback") }).after(&upgraded);
+    let later = json!({ "exchanged": true, "aside": "there", "lost": [Lost::later()] });
+    story.begin("rollback", true, "restore").did(on("backup.restore", "once"), Ok(later), 1).end(2);
+    let told = |story: &Story| Report::of(&story.entries, &upgraded.entries);
+    let page = report::markdown(&told(&story));
+    assert!(
+        page.contains("  - (not counted: the product comes first)") && !page.contains("nothing in it differs"),
+        "{page}"
+    );
+    let lost = json!([{ "part": "orders", "rows": 4, "changed": 0, "missing": 0 }]);
+    story.at("count", false, "", 1).did(on("backup.count", "idempotent"), Ok(lost), 1);
+    let page = report::markdown(&told(&story));
+    assert!(page.contains("orders: 4 only there") && !page.contains("  - (not counted"), "{page}");
 }
 
 #[test]

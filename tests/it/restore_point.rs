@@ -46,9 +46,10 @@ impl Host {
             .unwrap();
         let keep_aside = Duration::from_secs(3600);
         let driver = database::Driver::Sqlite { path: path("db/orders.db") };
-        let section = database::Section { driver, exclusive: true, keep_aside };
+        let section = database::Section { driver, exclusive: true, keep_aside, method: Default::default() };
         let orders = database::drivers::open("orders", &section);
-        let section = tree::Section { path: path("app"), exclude: Vec::new(), keep_aside, exclusive: true };
+        let section =
+            tree::Section { path: path("app"), exclude: Vec::new(), keep_aside, exclusive: true, archive: None };
         let app = tree::drivers::open("app", &section, &path("state"));
         let mut script = Script::new();
         script.resources.database.0.insert("orders".to_owned(), lend("database", "orders", orders));

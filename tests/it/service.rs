@@ -1,5 +1,6 @@
 //! Supervised processes, with real programs: what a stop leaves behind (nothing), and what is known after anything has died.
 mod command;
+mod docker;
 mod done;
 mod every;
 mod systemd;

@@ -107,6 +107,7 @@ fn a_site_is_what_its_file_says() {
                     },
                     keep_aside: 1209600s,
                     exclusive: true,
+                    method: StandBy,
                 },
             },
             {
@@ -118,6 +119,7 @@ fn a_site_is_what_its_file_says() {
                     ],
                     keep_aside: 1209600s,
                     exclusive: true,
+                    archive: None,
                 },
             },
             {

@@ -1,4 +1,5 @@
 //! Trees on real directories, through the door that capabilities use.
+mod archive;
 mod copies;
 mod exchange;
 mod files;
@@ -63,6 +64,7 @@ impl Place {
             exclude: exclude.iter().map(ToString::to_string).collect(),
             keep_aside: Duration::from_secs(3600),
             exclusive: true,
+            archive: None,
         };
         let access = drivers::open("app", &section, &dir.path().join("state"));
         Self { dir, section, access, notes: Arc::default() }

@@ -2,7 +2,8 @@ use crate::{
     gate::{Operation, class},
     resource::{
         CallCtx, Failure, Right, Run,
-        run::{Observer, RUN},
+        channel::key,
+        run::{Listener, Observer, Question, RUN},
     },
 };
 use serde::Serialize;
@@ -29,10 +30,24 @@ impl Operation for Ask {
     fn deadline(&self, _: Duration) -> Duration {
         Duration::from_secs(24 * 3600)
     }
-    async fn execute(&self, run: &Observer, _: &CallCtx) -> Result<String, Failure> {
+    async fn execute(&self, run: &Observer, call: &CallCtx) -> Result<String, Failure> {
         if self.question.len() > MAX || self.role.len() > 64 {
             return Err(Failure::invalid(format!("a question has at most {MAX} bytes, a role 64")));
         }
-        run.approver.ask(&self.question, &self.role).await
+        let Self { question: text, role } = self;
+        let id = key(&["asked", &run.seed.to_string(), &call.key, role, text]);
+        let question = Question { id, run: run.run, role: role.clone(), text: text.clone() };
+        let answered = run.approver.ask(&question, &Nobody).await?;
+        match (answered.yes, answered.by.as_str()) {
+            (true, _) => Ok(answered.by),
+            (false, "") => Err(Failure::denied("it was not approved")),
+            (false, by) => Err(Failure::denied(format!("it was not approved: {by} says no"))),
+        }
     }
+}
+
+/// A run has its own.
+struct Nobody;
+impl Listener for Nobody {
+    fn trouble(&self, _: &str) {}
 }

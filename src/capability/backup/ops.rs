@@ -215,6 +215,38 @@ impl<K: Copied> Operation for Loss<K> {
     }
 }
 
+/// Counts what an exchange of this run has set aside, once the product runs again. No script can say this: after a rollback the
+/// host does.
+#[derive(Serialize)]
+pub struct Count<K> {
+    pub resource: String,
+    pub snapshot: Option<Snapshot>,
+    #[serde(skip)]
+    pub kind: PhantomData<fn() -> K>,
+}
+impl<K: Copied> Operation for Count<K> {
+    const NAME: &'static str = "backup.count";
+    const GIVEN: &'static [&'static str] = &["snapshot"];
+    const RIGHT: Option<Right> = Some(Right::Restore);
+    type On = K;
+    type Class = class::Idempotent;
+    type Output = Vec<Lost>;
+    fn label(&self) -> &str {
+        &self.resource
+    }
+    fn changes(&self) -> bool {
+        false
+    }
+    fn disturbs(&self) -> bool {
+        false
+    }
+    async fn execute(&self, half: &K::Mutator, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
+        let lost = K::mutate(half).counted(known(&self.snapshot)?, call).await;
+        // A report of what has happened; that it cannot be counted does not put it in doubt.
+        Ok(lost.unwrap_or_else(|failure| vec![Lost::uncounted(&failure.message)]))
+    }
+}
+
 /// Whether the copy is still what it was proven to be. No script can say this: before a rollback the host does.
 #[derive(Serialize)]
 pub struct Inspect<K> {

@@ -47,7 +47,7 @@ mod tests {
         journal::{Entry, Header, Journal, Place, Reader},
         resource::{
             Access, CallCtx, Failure, FailureKind, Lend, Lent, ResourceId, Resources, Right, Rights, Run, Service,
-            run::{self, Approver, Facts, Memory, RUN},
+            run::{self, Answered, Approver, Facts, Listener, Memory, Question, RUN},
             service::{Mark, Mutate, Observe, Status},
         },
     };
@@ -98,7 +98,7 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Approver for Talker {
-        async fn ask(&self, _: &str, _: &str) -> Result<String, Failure> {
+        async fn ask(&self, _: &Question, _: &dyn Listener) -> Result<Answered, Failure> {
             Err(Failure::unavailable("nobody"))
         }
     }
@@ -120,7 +120,8 @@ mod tests {
             let gate = Gate::new(Arc::new(journal), run, place, Events::default(), CancellationToken::new());
             let memory = Arc::new(Mutex::new(Memory::default()));
             let facts = Facts::default();
-            let observer = Arc::new(run::Observer { seed: 0, facts, memory: memory.clone(), approver: talker.clone() });
+            let observer =
+                Arc::new(run::Observer { seed: 0, run: 0, facts, memory: memory.clone(), approver: talker.clone() });
             let run = Lend::<Run> {
                 id: ResourceId::new("run", "1"),
                 rights: Rights::default(),

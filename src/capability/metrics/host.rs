@@ -1,5 +1,5 @@
 //! Which metrics a need names and what the baselines are is put into the operation: a replay must see what the run saw.
-use super::ops;
+use super::{ops, promql::MAX_QUERY};
 use crate::{
     capability::{AsCall, Call, bounded},
     condition::{self, Dimension},
@@ -32,6 +32,10 @@ impl wit::Host for Call<'_> {
     async fn query(&mut self, metrics: String, name: String) -> Result<f64, Error> {
         let (name, allowed) = (bounded("name", name, MAX_NAME)?, self.queries(&metrics));
         self.perform(ops::Query { metrics, name, allowed }).await
+    }
+    async fn promql(&mut self, metrics: String, query: String) -> Result<f64, Error> {
+        let query = bounded("query", query, MAX_QUERY)?;
+        self.perform(ops::Promql { metrics, query }).await
     }
     async fn baseline(&mut self, metrics: String, window: u32) -> Result<(), Error> {
         let measures = self.measures(&metrics);

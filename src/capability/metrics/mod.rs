@@ -3,6 +3,7 @@ mod comparing;
 mod facts;
 mod host;
 pub mod ops;
+mod promql;
 mod sampling;
 mod shift;
 mod watching;

@@ -1,6 +1,7 @@
 use super::{
     comparing::{self, Compared, comparable},
     facts::{self, Facts, line, median, not_listed, sample, warned},
+    promql,
     sampling::{Clock, Seen},
     watching::{ROW, Ruled, Watching},
 };
@@ -52,6 +53,27 @@ impl Operation for Query {
         let numbers = metrics.read(std::slice::from_ref(&self.name), call).await?;
         let value = numbers.values.get(&self.name).copied().flatten().filter(|v| v.is_finite());
         value.ok_or_else(|| Failure::inconclusive(format!("`{}` has no data now", self.name)))
+    }
+}
+
+#[derive(Serialize)]
+pub struct Promql {
+    pub metrics: String,
+    pub query: String,
+}
+impl Operation for Promql {
+    const NAME: &'static str = "metrics.promql";
+    const RIGHT: Option<Right> = Some(Right::Promql);
+    type On = Metrics;
+    type Class = class::Observe;
+    type Output = f64;
+    fn label(&self) -> &str {
+        &self.metrics
+    }
+    async fn execute(&self, metrics: &Observer, call: &CallCtx) -> Result<f64, Failure> {
+        promql::bounded(&self.query)?;
+        let value = metrics.promql(&self.query, call).await?;
+        value.ok_or_else(|| Failure::inconclusive("the query has no data now"))
     }
 }
 

@@ -23,6 +23,15 @@ pub struct Message {
     title: String,
     text: String,
     markdown: Option<String>,
+    asked: Option<Asked>,
+}
+
+/// What somebody has to answer, for receivers that answer by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub id: String,
+    pub role: String,
+    pub text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -55,6 +64,7 @@ impl Message {
             title: line(title),
             text: lines(text),
             markdown: None,
+            asked: None,
         }
     }
 
@@ -66,6 +76,15 @@ impl Message {
     pub fn markdown(self, text: &str) -> Self {
         let markdown = (self.by == By::Backout).then(|| lines(text));
         Self { markdown, ..self }
+    }
+
+    pub fn asking(self, asked: &Asked) -> Self {
+        let asked = Asked { id: asked.id.clone(), role: line(&asked.role), text: lines(&asked.text) };
+        Self { asked: Some(asked), ..self }
+    }
+
+    pub fn asked(&self) -> Option<&Asked> {
+        self.asked.as_ref()
     }
 
     pub fn as_markdown(&self) -> Option<&str> {

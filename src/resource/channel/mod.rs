@@ -2,7 +2,7 @@
 pub mod drivers;
 mod message;
 
-pub use message::{By, MAX_TEXT, MAX_TITLE, Message, key};
+pub use message::{Asked, By, MAX_TEXT, MAX_TITLE, Message, key};
 
 use super::{CallCtx, Failure, Header, Kind};
 use async_trait::async_trait;

@@ -1,11 +1,13 @@
 //! Databases: who may use them, what is in them, their stand-by copies.
 pub mod drivers;
+mod method;
 mod revision;
 pub mod salvage;
 mod server;
 
+pub use method::Method;
 pub use revision::{LONGEST as LONGEST_REVISION, Revisions, live as live_revision};
-pub use server::{Host, Server, Tls};
+pub use server::{Around, Host, Pooler, Server, Tls};
 
 use super::{
     CallCtx, Failure, Kind,
@@ -28,12 +30,14 @@ pub struct Section {
     pub keep_aside: Duration,
     /// Belongs to this product alone; only then may it be exchanged.
     pub exclusive: bool,
+    pub method: Method,
 }
 
 #[derive(Clone, Debug)]
 pub enum Driver {
     Sqlite { path: PathBuf },
     Postgres(Server),
+    MariaDb(Server),
 }
 
 impl Driver {
@@ -41,7 +45,15 @@ impl Driver {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Sqlite { path } => Some(path),
-            Self::Postgres(_) => None,
+            Self::Postgres(_) | Self::MariaDb(_) => None,
+        }
+    }
+
+    /// What stands before it, and is held back by command lines of the site.
+    pub fn pooler(&self) -> Option<&Pooler> {
+        match self {
+            Self::Postgres(server) => server.around.pooler.as_ref(),
+            Self::Sqlite { .. } | Self::MariaDb(_) => None,
         }
     }
 }

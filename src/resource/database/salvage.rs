@@ -1,9 +1,15 @@
 //! What a rollback has set aside, as statements that bring it into what is live: sheets that people read, correct and apply.
 //! Backout applies none of it.
+mod verdict;
+pub mod words;
+pub mod work;
+
+pub use verdict::{Verdict, Was, parents_first};
+
 use crate::resource::{Failure, room};
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
@@ -21,6 +27,9 @@ pub struct Salvaged {
     pub unmapped: Vec<String>,
     /// what to know before anything of it is applied, a sentence each
     pub notes: Vec<String>,
+    /// how a sheet is applied, with `FILE` for its name
+    #[serde(skip)]
+    pub apply: &'static str,
 }
 
 /// Of one table: how many statements, and how many rows for people to decide.
@@ -90,14 +99,14 @@ impl Sheet {
 pub struct Sheets {
     folder: PathBuf,
     /// How a driver begins and ends what is applied as a whole.
-    begin: &'static str,
+    begin: String,
     end: &'static str,
     open: BTreeMap<Sheet, BufWriter<File>>,
 }
 
 impl Sheets {
-    pub fn new(folder: &Path, begin: &'static str, end: &'static str) -> Self {
-        Self { folder: folder.to_owned(), begin, end, open: BTreeMap::new() }
+    pub fn new(folder: &Path, begin: impl Into<String>, end: &'static str) -> Self {
+        Self { folder: folder.to_owned(), begin: begin.into(), end, open: BTreeMap::new() }
     }
 
     /// Lines of statements, or of comments.
@@ -105,18 +114,30 @@ impl Sheets {
         self.add(sheet, lines).map_err(told)
     }
 
+    /// The same, of what was put by.
+    pub fn copy(&mut self, sheet: Sheet, lines: &mut impl io::Read) -> Result<(), Failure> {
+        let copied = self.open(sheet).and_then(|file| io::copy(lines, file));
+        copied.map(|_| ()).map_err(told)
+    }
+
     fn add(&mut self, sheet: Sheet, lines: &str) -> io::Result<()> {
-        if !self.open.contains_key(&sheet) {
-            let mut file = BufWriter::new(private(&self.folder.join(sheet.name()))?);
-            writeln!(file, "-- {}", sheet.head())?;
-            if sheet != Sheet::Conflicts {
-                file.write_all(self.begin.as_bytes())?;
-            }
-            self.open.insert(sheet, file);
-        }
-        let Some(file) = self.open.get_mut(&sheet) else { return Ok(()) };
+        let file = self.open(sheet)?;
         file.write_all(lines.as_bytes())?;
         file.write_all(b"\n")
+    }
+
+    fn open(&mut self, sheet: Sheet) -> io::Result<&mut BufWriter<File>> {
+        Ok(match self.open.entry(sheet) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(new) => {
+                let mut file = BufWriter::new(private(&self.folder.join(sheet.name()))?);
+                writeln!(file, "-- {}", sheet.head())?;
+                if sheet != Sheet::Conflicts {
+                    file.write_all(self.begin.as_bytes())?;
+                }
+                new.insert(file)
+            }
+        })
     }
 
     /// All of it is on disk when it returns.

@@ -1,5 +1,5 @@
 //! How a database of a server is reached.
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct Server {
@@ -13,6 +13,28 @@ pub struct Server {
     pub fence_roles: Vec<String>,
     /// Scripts may say SQL although the user is a superuser, who can do anything on the server and run programs there.
     pub allow_superuser: bool,
+    /// The folder of the server's own tools, where they are not in a usual place.
+    pub tools: Option<PathBuf>,
+    pub around: Around,
+}
+
+/// What an exchange has to see to besides the database itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    /// Names of replication slots and subscriptions that an exchange may leave behind with what it sets aside.
+    pub leave_behind: Vec<String>,
+    /// Servers that follow this one, and let people read.
+    pub replicas: Vec<Server>,
+    pub pooler: Option<Pooler>,
+}
+
+/// Command lines that hold back the clients of a database, and let them go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pooler {
+    pub pause: Vec<String>,
+    pub resume: Vec<String>,
+    /// For each of them.
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +56,21 @@ pub enum Tls {
     VerifyFull,
 }
 
+impl Tls {
+    pub fn named(word: &str) -> Option<Self> {
+        match word {
+            "disable" => Some(Self::Disable),
+            "prefer" => Some(Self::Prefer),
+            "require" => Some(Self::Require),
+            "verify-full" => Some(Self::VerifyFull),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, user, password, database, tls, fence_roles, allow_superuser } = self;
+        let Self { host, port, user, password, database, tls, fence_roles, allow_superuser, tools, around } = self;
         f.debug_struct("Server")
             .field("host", host)
             .field("port", port)
@@ -46,6 +80,8 @@ impl fmt::Debug for Server {
             .field("tls", tls)
             .field("fence_roles", fence_roles)
             .field("allow_superuser", allow_superuser)
+            .field("tools", tools)
+            .field("around", around)
             .finish()
     }
 }

@@ -190,6 +190,10 @@ pub trait Observe: Send + Sync {
     async fn past(&self, _names: &[String], _window: Duration, _call: &CallCtx) -> Result<Option<Past>, Failure> {
         Ok(None)
     }
+    /// What a query in a script's own words gives; `None` is no data.
+    async fn promql(&self, _query: &str, _call: &CallCtx) -> Result<Option<f64>, Failure> {
+        Err(Failure::invalid("PromQL needs a resource with the driver `prometheus`"))
+    }
     /// Of these names those that can give no number, where only the source can tell.
     async fn wrong(&self, _names: &[String], _call: &CallCtx) -> Vec<(String, Failure)> {
         Vec::new()

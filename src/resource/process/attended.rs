@@ -15,14 +15,24 @@ const MOST: usize = 64 << 10;
 
 impl Attended {
     pub fn start(program: &Path, arguments: &[String], env: &BTreeMap<String, String>) -> io::Result<Self> {
+        Self::between(program, arguments, env, (Stdio::null(), Stdio::piped()))
+    }
+
+    /// What it reads, and where it writes to.
+    pub fn between(
+        program: &Path,
+        arguments: &[String],
+        env: &BTreeMap<String, String>,
+        (input, output): (Stdio, Stdio),
+    ) -> io::Result<Self> {
         // A group of its own: a Ctrl-C is meant for Backout, which then decides.
         let child = tokio::process::Command::new(program)
             .args(arguments)
             .env_clear()
             .envs(env)
             .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdin(input)
+            .stdout(output)
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true)

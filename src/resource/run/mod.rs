@@ -28,11 +28,61 @@ pub struct Facts {
     pub schemas: BTreeMap<String, Revisions>,
 }
 
+/// What somebody is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Of this one asking, and hard to guess: no other has it, in no run of any host. The same after an interruption.
+    pub id: String,
+    pub run: u64,
+    pub role: String,
+    pub text: String,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub yes: bool,
+    /// Empty: a no that nobody has put a name to.
+    pub by: String,
+    pub way: Way,
+}
+
+/// How somebody answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Beforehand,
+    Terminal,
+    File,
+    Webhook,
+}
+
+impl Way {
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Beforehand => "beforehand",
+            Self::Terminal => "on the terminal",
+            Self::File => "by a file",
+            Self::Webhook => "by webhook",
+        }
+    }
+}
+
+/// Who writes down what goes on while somebody is asked.
+pub trait Listener: Send + Sync {
+    /// Something that was no answer, or that nobody could answer by.
+    fn trouble(&self, why: &str);
+}
+
 /// People, seen from a run.
 #[async_trait]
 pub trait Approver: Send + Sync {
-    /// Who approved. `denied` when they did not, `unavailable` when nobody can be asked.
-    async fn ask(&self, question: &str, role: &str) -> Result<String, Failure>;
+    /// `unavailable` when nobody can be asked, `timed-out` when nobody has answered in the time that the site gives.
+    async fn ask(&self, question: &Question, listener: &dyn Listener) -> Result<Answered, Failure>;
+
+    /// How people can answer from elsewhere; empty if they cannot.
+    fn ways(&self, _question: &Question) -> String {
+        String::new()
+    }
 
     /// Whether somebody in this role has approved beforehand.
     fn knows(&self, _role: &str) -> bool {
@@ -50,6 +100,7 @@ pub trait Approver: Send + Sync {
 pub struct Observer {
     /// Which run of all runs anywhere it is; its number is another's too.
     pub seed: u64,
+    pub run: u64,
     pub facts: Facts,
     pub memory: Arc<Mutex<Memory>>,
     pub approver: Arc<dyn Approver>,

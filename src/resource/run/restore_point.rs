@@ -5,7 +5,7 @@ use crate::{
     journal::{Place, Recorded, RunId},
     resource::{
         ResourceId,
-        copies::{Exchange, Restored, Snapshot},
+        copies::{Exchange, Lost, Restored, Snapshot},
         metrics::Baseline,
     },
 };
@@ -117,6 +117,11 @@ impl RestorePoint {
                     self.doubts.insert(open.resource.clone(), Doubt::Failed);
                 }
             },
+            ("backup.count", Some(value)) if open.own => {
+                if let (Some(aside), Some(lost)) = (self.aside.get_mut(&open.resource), output(value)) {
+                    aside.lost = lost;
+                }
+            }
             ("backup.restore", value) if open.own => {
                 self.unsettled.remove(&open.resource);
                 if let Some(restored) = value.and_then(output::<Restored>).filter(|restored| restored.exchanged) {
@@ -139,7 +144,8 @@ impl RestorePoint {
             "backup.settle" => match output::<Exchange>(value) {
                 Some(Exchange::Done { aside }) => {
                     self.unsettled.remove(&resource);
-                    self.restored(resource, Restored { exchanged: true, aside: Some(aside), lost: Vec::new() }, at);
+                    let lost = vec![Lost::settled()];
+                    self.restored(resource, Restored { exchanged: true, aside: Some(aside), lost }, at);
                 }
                 Some(Exchange::NotDone) => {
                     self.unsettled.remove(&resource);

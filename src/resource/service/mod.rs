@@ -1,5 +1,8 @@
 //! Services: what runs, what it says in its log.
 pub mod drivers;
+mod facts;
+
+pub use facts::Facts;
 
 use super::{CallCtx, Failure, Kind, ResourceId};
 use async_trait::async_trait;
@@ -27,6 +30,8 @@ pub enum Driver {
     Command(Box<Command>),
     /// A unit that systemd keeps.
     Systemd(Systemd),
+    /// A container that a Docker daemon keeps.
+    Docker(Container),
 }
 
 /// What Backout itself runs for a service, for whoever judges it before.
@@ -51,13 +56,23 @@ impl Driver {
                 let lines = [status, start, stop].into_iter().chain(more).map(Vec::as_slice).collect();
                 Some(Runs { lines, dir, env, user: user.as_deref() })
             }
+            Self::Docker(_) => None,
+        }
+    }
+
+    /// Tells it where the tree is that it names.
+    pub fn place(&mut self, tree_at: impl Fn(&str) -> Option<PathBuf>) {
+        if let Self::Docker(Container { image: Some(Image::Release { tree, root, .. }), .. }) = self
+            && let Some(path) = tree_at(tree)
+        {
+            *root = path;
         }
     }
 
     /// Files of somebody else that Backout reads for it, by their keys.
     pub fn reads(&self) -> Vec<(&'static str, &Path)> {
         match self {
-            Self::Process(_) => Vec::new(),
+            Self::Process(_) | Self::Docker(_) => Vec::new(),
             Self::Systemd(unit) => unit.log.iter().map(|log| ("log", log.as_path())).collect(),
             Self::Command(command) => {
                 let files = [("log", &command.log), ("pid-file", &command.pid_file)];
@@ -191,6 +206,49 @@ impl fmt::Debug for Command {
             .field("log", log)
             .field("pid_file", pid_file)
             .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Name or id.
+    pub container: String,
+    pub socket: PathBuf,
+    /// What it is made from at its next start. `None`: what it is made from is nobody's business here.
+    pub image: Option<Image>,
+    /// It counts as running when its health check says so.
+    pub healthy: bool,
+    pub start_within: Duration,
+    /// After SIGTERM, or its own signal for it; then the daemon kills it. Whole seconds.
+    pub stop_within: Duration,
+    /// Running this long counts as started.
+    pub settle: Duration,
+    /// The signal that makes it read its configuration again.
+    pub reload: Option<String>,
+}
+
+/// Whoever says which image of a container is meant, always by its digest: a tag may mean another one tomorrow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// The site.
+    Fixed(String),
+    /// A line of a file in a tree, which comes and goes with each release.
+    Release { tree: String, root: PathBuf, file: PathBuf },
+}
+
+impl Image {
+    /// `NAME@sha256:…`, or an image's id: `sha256:…`.
+    pub fn is_digest(text: &str) -> bool {
+        let Some((name, digest)) = text.split_once("sha256:") else { return false };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "./:_-".contains(c);
+        let named = match name.strip_suffix('@') {
+            // It becomes a part of the address that the daemon is asked at.
+            Some(name) => {
+                name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain) && !name.contains("..")
+            }
+            None => name.is_empty(),
+        };
+        named && digest.len() == 64 && digest.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
     }
 }
 

@@ -5,6 +5,7 @@ pub mod exclude;
 use super::{
     CallCtx, Failure, Kind,
     copies::{Copied, MutateCopies, ObserveCopies},
+    repository::Repository,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub struct Section {
     pub keep_aside: Duration,
     /// Belongs to this product alone; only then may it be exchanged.
     pub exclusive: bool,
+    /// Where copies are archived; `None`: they stand by beside the tree.
+    pub archive: Option<Repository>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

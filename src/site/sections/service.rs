@@ -6,14 +6,17 @@ use crate::{
         reader::{At, Item, Table},
         shown,
     },
-    resource::service,
+    resource::{ResourceId, service},
     site::path,
 };
-use std::time::Duration;
+use std::{
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
 
 impl Reading<'_> {
     pub(super) fn service(&self, table: Table<'_>) -> Option<service::Section> {
-        let drivers = [("process", "process"), ("command", "command"), ("systemd", "systemd")];
+        let drivers = [("process", "process"), ("command", "command"), ("systemd", "systemd"), ("docker", "docker")];
         // Where it is not said, the rest can be read all the same; where it is none, the keys mean nothing.
         let driver = match table.required("driver", "\"process\"") {
             Some(item) => Some(item.word(&drivers)?),
@@ -22,6 +25,7 @@ impl Reading<'_> {
         let read = match driver {
             Some("command") => self.commanded(&table).map(|command| service::Driver::Command(Box::new(command))),
             Some("systemd") => self.systemd(&table).map(service::Driver::Systemd),
+            Some("docker") => self.container(&table).map(service::Driver::Docker),
             _ => self.process(&table).map(service::Driver::Process),
         };
         let uses = self.uses(&table);
@@ -112,6 +116,69 @@ impl Reading<'_> {
             log,
             pid_file,
         })
+    }
+}
+
+impl Reading<'_> {
+    fn container(&self, table: &Table<'_>) -> Option<service::Container> {
+        let container = table.required("container", "\"…\"").and_then(|item| {
+            let name = item.text()?.value;
+            let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+            if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(fine) {
+                item.mistake(Mistake::new(format!("`{}` is no name of a container", item.name)));
+                return None;
+            }
+            Some(name)
+        });
+        let image = table.get("image").map(|item| self.image(&item));
+        let socket = table.get("socket").and_then(|item| item.text());
+        let socket = socket.map_or_else(|| "/var/run/docker.sock".into(), |at| path::absolute(self.dir, &at.value));
+        let seconds = |key, usual| table.duration(key).unwrap_or(Duration::from_secs(usual));
+        Some(service::Container {
+            socket,
+            image: image.map_or(Some(None), |image| image.map(Some))?,
+            healthy: table.boolean("healthy").unwrap_or(false),
+            start_within: seconds("start-within", 60),
+            stop_within: seconds("stop-within", 10),
+            settle: seconds("settle", 1),
+            reload: table.get("reload").and_then(|item| signal(&item)),
+            container: container?,
+        })
+    }
+}
+
+impl Reading<'_> {
+    /// A digest, or `{ file = "TREE:PATH" }`.
+    fn image(&self, item: &Item<'_>) -> Option<service::Image> {
+        if !item.is_table() {
+            let At { value, .. } = item.text()?;
+            if service::Image::is_digest(&value) {
+                return Some(service::Image::Fixed(value));
+            }
+            let mistake = Mistake::new(format!("`{}` names no image by its digest", shown(&value)));
+            let hint =
+                "write `NAME@sha256:…`, its id `sha256:…`, or `{ file = \"TREE:PATH\" }` for what each release names";
+            item.mistake(mistake.hint(hint));
+            return None;
+        }
+        let table = item.table()?;
+        let file = table.required("file", "\"tree:current/image\"").and_then(|item| item.text());
+        table.finish();
+        let At { value, location } = file?;
+        let plain = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
+        let Some((tree, file)) = value.split_once(':').filter(|(_, file)| !file.is_empty() && plain(Path::new(file)))
+        else {
+            let mistake = Mistake::new(format!("`{}` names no file in a tree", shown(&value)));
+            item.mistake_at(mistake.hint("write `TREE:PATH`, as in `shop-app:current/image`"), &location);
+            return None;
+        };
+        if !self.locations.contains_key(&ResourceId::new("tree", tree)) {
+            let mistake = Mistake::new(format!("there is no tree `{}`", shown(tree)));
+            let known = self.locations.keys().filter(|id| id.kind == "tree").map(|id| id.name.as_str());
+            item.mistake_at(mistake.known(tree, known), &location);
+        }
+        // Where the tree is, is known when all sections have been read.
+        Some(service::Image::Release { tree: tree.to_owned(), root: PathBuf::new(), file: file.into() })
     }
 }
 

@@ -1,5 +1,5 @@
 //! `[tree.NAME]`
-use super::{KEEP_ASIDE, Reading};
+use super::{KEEP_ASIDE, Reading, repository};
 use crate::{
     diagnostic::{Mistake, reader::Table, shown},
     resource::tree,
@@ -18,8 +18,9 @@ impl Reading<'_> {
         }
         let keep_aside = table.duration("keep-aside").unwrap_or(KEEP_ASIDE);
         let exclusive = table.boolean("exclusive").unwrap_or(true);
+        let archive = repository::method(&table, self.repositories);
         table.finish();
         let exclude = exclude.into_iter().map(|at| at.value).collect();
-        Some(tree::Section { path: path?, exclude, keep_aside, exclusive })
+        Some(tree::Section { path: path?, exclude, keep_aside, exclusive, archive: archive? })
     }
 }

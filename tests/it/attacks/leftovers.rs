@@ -33,6 +33,11 @@ fn only(host: &Folder, path: &str) -> PathBuf {
     only
 }
 
+fn compiled(host: &Folder) -> PathBuf {
+    let mut files = fs::read_dir(host.at("state/cache")).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|end| end == "cwasm")).unwrap()
+}
+
 files! {
     journal_that_is_a_text: "mark of the journal", 1, "error: state/journal.db is not a Backout journal", in ROLLBACK,
         "Is a text in the place of the journal." => |host| drop(host.write("state/journal.db", "remember the milk\n".repeat(400)));
@@ -61,17 +66,25 @@ files! {
         };
     compiled_script_cut_short: "what cannot be loaded is compiled again", 0, "✓ the script sees no risks.", in ASSESS,
         "Has lost the second half of a compiled script." => |host| {
-            let path = only(host, "state/cache");
+            let path = compiled(host);
             let compiled = fs::read(&path).unwrap();
             fs::write(&path, &compiled[..compiled.len() / 2]).unwrap();
         };
+    compiled_script_altered: "what is not as it was written is compiled again", 0, "✓ the script sees no risks.", in ASSESS,
+        "Has another machine code in the middle of a compiled script." => |host| {
+            let path = compiled(host);
+            let mut code = fs::read(&path).unwrap();
+            let middle = code.len() / 4..code.len() * 3 / 4;
+            code[middle].iter_mut().for_each(|byte| *byte ^= 0x5a);
+            fs::write(&path, code).unwrap();
+        };
     compiled_script_of_another: "what cannot be loaded is compiled again", 0, "✓ the script sees no risks.", in ASSESS,
         "Is a program in the place of a compiled script." => |host| {
-            fs::copy("/bin/true", only(host, "state/cache")).unwrap();
+            fs::copy("/bin/true", compiled(host)).unwrap();
         };
     compiled_script_that_everybody_may_write: "what others can write is compiled again", 0, "✓ the script sees no risks.", in ASSESS,
         "Lets everybody exchange a compiled script, which would run without a sandbox." => |host| {
-            let path = only(host, "state/cache");
+            let path = compiled(host);
             mode(host, path.strip_prefix(host.path()).unwrap().to_str().unwrap(), 0o666);
         };
     cache_that_others_may_write: "permissions of the cache", 1,

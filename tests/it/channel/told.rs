@@ -123,6 +123,62 @@ fn whoever_is_killed_tells_nothing_twice_when_it_goes_on() {
     assert!(killed > 5, "{killed}");
 }
 
+fn webhook(hook: &Hook) -> String {
+    let url = hook.server.url("/hook");
+    format!("[channel.hook]\ndriver = \"webhook\"\nurl = \"{url}\"\nsecret = {{ file = \"secret\" }}\n{ALL}\n")
+}
+
+fn with_secret(host: &Folder) {
+    host.write("secret", "sixteen bytes or more");
+    fs::set_permissions(host.at("secret"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn on_a_slow_channel_nothing_overtakes() {
+    let runtime = Runtime::new().unwrap();
+    // Puts the first off twice, for longer than the whole upgrade takes.
+    let hook = runtime.block_on(Hook::answering(&[503, 503, 503]));
+    let host = host(&webhook(&hook));
+    with_secret(&host);
+    let ended = run(&host, &["upgrade", "package", "--yes"]);
+    assert_eq!(ended.code, Some(4), "{}", ended.text);
+    let told: Vec<(String, u16)> = hook
+        .posted()
+        .iter()
+        .map(|posted| (posted.json()["data"]["event"].as_str().unwrap().to_owned(), posted.status))
+        .collect();
+    let told: Vec<(&str, u16)> = told.iter().map(|(event, status)| (event.as_str(), *status)).collect();
+    let tries = [("start", 503), ("start", 503), ("start", 503), ("start", 200), ("failed", 200), ("rolled-back", 200)];
+    assert_eq!(told, tries);
+}
+
+#[test]
+fn people_hear_of_a_run_that_stands_half_way() {
+    let host = Folder::new();
+    let steps = r#"settings = { upgrade = "forth 1 - fail:failed:9", rollback = "back 1 - fail:failed:9" }"#;
+    host.write(
+        "backout.toml",
+        format!(
+            "[service.shop]\ndriver = \"process\"\nrun = [\"true\"]\n[tool.once]\nrun = [\"true\"]\n[tool.again]\nrun = [\"true\"]\n\
+             [allow.\"test/scripted\"]\ntool.once = {{ may = [\"run\"] }}\ntool.again = {{ may = [\"run\"] }}\n\
+             service.shop = {{ may = [\"control\"] }}\nrequire = {{ {steps} }}\n\
+             [channel.ops]\n{PAGER}\non = [\"needs-people\"]\n[channel.all]\n{}\n{ALL}\n",
+            PAGER.replace("told", "all")
+        ),
+    );
+    guests::scripted().copy_to(&host.at("scripted"));
+    let ended = run(&host, &["upgrade", "scripted", "--yes"]);
+    assert_eq!(ended.code, Some(5), "{}", ended.text);
+    let told = told(&host);
+    assert_eq!(events(&told), ["needs-people"], "{told}");
+    for words in ["rollback/back", "People are needed"] {
+        assert!(told.contains(words), "{words} is not in\n{told}");
+    }
+    // What is several things is told once.
+    let all = fs::read_to_string(host.at("all")).unwrap();
+    assert_eq!(events(&all), ["failed", "needs-people", "start"], "{all}");
+}
+
 fn silent(server: SocketAddr) -> String {
     let port = server.port();
     format!(
@@ -135,9 +191,10 @@ fn silent(server: SocketAddr) -> String {
 fn a_dead_mail_server_holds_up_no_rollback() {
     let runtime = Runtime::new().unwrap();
     let gateway = runtime.block_on(Gateway::silent());
-    let host = host(&silent(gateway.address));
+    let host = host(&format!("{}\n[channel.ops]\n{PAGER}\n{ALL}\n", silent(gateway.address)));
     let ended = run(&host, &["upgrade", "package", "--yes"]);
     assert_eq!(ended.code, Some(4), "{}", ended.text);
+    assert_eq!(events(&told(&host)), ["failed", "rolled-back", "start"], "another channel waits for nobody");
     let report = fs::read_to_string(host.at("state/runs/1/report.md")).unwrap();
     for event in ["start", "failed", "rolled-back"] {
         let line = format!("channel mail could not be told ({event}): ");

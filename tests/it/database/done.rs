@@ -26,6 +26,9 @@ pub async fn statements_are_known_by_their_evidence(product: &dyn Product) {
         ("DELETE FROM log WHERE line = 'nobody'", 0),
         ("SELECT 1", 0),
     ] {
+        if sql.contains(" TABLE ") && !product.declares_in_transactions() {
+            continue;
+        }
         let seen = Arc::<Seen>::default();
         assert_eq!(access.mutator.execute(sql, &call_seen(&seen)).await.unwrap(), rows, "{sql}");
         let evidence = seen.evidence.lock().unwrap().clone();
@@ -49,6 +52,10 @@ pub async fn statements_that_were_not_committed_are_not_done(product: &dyn Produ
     let access = product.access(true);
     let before = looks(&access).fingerprint(&call()).await.unwrap();
     for sql in ["DELETE FROM log", "CREATE TABLE parcels (id INTEGER PRIMARY KEY); INSERT INTO parcels VALUES (1)"] {
+        if sql.contains(" TABLE ") && !product.declares_in_transactions() {
+            product.sql("CREATE TABLE parcels (id INTEGER PRIMARY KEY)");
+            continue;
+        }
         let broken = Arc::new(Seen { broken: true, ..Seen::default() });
         let failure = access.mutator.execute(sql, &call_seen(&broken)).await.unwrap_err();
         assert!(failure.message.contains("the power failed"), "{failure}");
@@ -81,7 +88,10 @@ pub async fn what_is_known_of_statements_survives_all_but_another_file(product: 
     access.mutator.execute("DELETE FROM log", &call_seen(&seen)).await.unwrap();
     let evidence = seen.evidence.lock().unwrap()[..1].to_vec();
     let done = Executed::Done { rows: 3 };
-    product.sql("INSERT INTO log VALUES ('more'); CREATE TABLE parcels (id INTEGER PRIMARY KEY); VACUUM");
+    product.sql("INSERT INTO log VALUES ('more'); CREATE TABLE parcels (id INTEGER PRIMARY KEY)");
+    if product.is_file() {
+        product.sql("VACUUM");
+    }
     assert_eq!(executed(&access, &evidence).await, done);
     access.mutator.fence(Duration::ZERO, &call()).await.unwrap();
     assert_eq!(executed(&product.access(true), &evidence).await, done, "behind a fence, by another Backout");

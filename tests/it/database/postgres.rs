@@ -1,12 +1,19 @@
 //! A product over PostgreSQL, and what only PostgreSQL has.
+mod archive;
+mod around;
+mod clone;
 mod copies;
 mod fence;
+mod hard;
+mod refresh;
+mod salvage;
 mod site;
 mod statements;
 
 use super::*;
-use crate::support::postgres::{Client, SERVER};
-use backout::resource::database::{Driver, Host, Section, Server, Tls, drivers};
+use crate::support::postgres::{self as support, Client, EIGHTEEN, SERVER};
+use backout::resource::database::{Around, Driver, Host, Section, Server, Tls, drivers};
+use sha2::{Digest, Sha256};
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
@@ -19,16 +26,41 @@ use std::{
 /// Each on its own database of one server. The application is no superuser, as it should be; the database is its own.
 pub struct Shop {
     pub database: String,
+    on: &'static support::Server,
 }
 
 /// The application's role, which all products share.
 pub const ROLE: &str = "shop";
 static ROLES: LazyLock<()> = LazyLock::new(|| SERVER.sql("postgres", &format!("CREATE ROLE {ROLE} LOGIN")));
+static ROLES_18: LazyLock<()> = LazyLock::new(|| EIGHTEEN.sql("postgres", &format!("CREATE ROLE {ROLE} LOGIN")));
+
+/// A database of a server, as Backout reaches it.
+pub fn reached(server: &support::Server, database: &str) -> Server {
+    Server {
+        host: Host::Socket(server.folder().to_owned()),
+        port: server.port,
+        user: "postgres".into(),
+        password: None,
+        database: database.into(),
+        tls: Tls::Prefer,
+        fence_roles: Vec::new(),
+        allow_superuser: true,
+        tools: server.tools(),
+        around: Around::default(),
+    }
+}
 
 impl Shop {
     pub fn new() -> Self {
-        let shop = Self::empty();
-        shop.sql(
+        Self::empty().filled()
+    }
+    /// On the newest server.
+    pub fn on_18() -> Self {
+        LazyLock::force(&ROLES_18);
+        Self::empty_on(&EIGHTEEN).filled()
+    }
+    fn filled(self) -> Self {
+        self.sql(
             "CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT, total REAL, note TEXT);
              CREATE TABLE items (order_id INT NOT NULL, line INT NOT NULL, name TEXT, PRIMARY KEY (order_id, line));
              CREATE TABLE log (line TEXT);
@@ -36,39 +68,43 @@ impl Shop {
              INSERT INTO items SELECT id, 1, 'first' FROM orders UNION ALL SELECT id, 2, 'second' FROM orders;
              INSERT INTO log VALUES ('one'), ('two'), ('three')",
         );
-        shop
+        self
     }
     /// Without a table.
     pub fn empty() -> Self {
         LazyLock::force(&ROLES);
-        let database = SERVER.database("shop");
-        SERVER.sql("postgres", &format!("ALTER DATABASE {database} OWNER TO {ROLE}"));
-        Self { database }
+        Self::empty_on(&SERVER)
+    }
+    fn empty_on(on: &'static support::Server) -> Self {
+        let database = on.database("shop");
+        on.sql("postgres", &format!("ALTER DATABASE {database} OWNER TO {ROLE}"));
+        Self { database, on }
     }
     /// As Backout reaches it.
     pub fn server(&self) -> Server {
-        Server {
-            host: Host::Socket(SERVER.folder().to_owned()),
-            port: SERVER.port,
-            user: "postgres".into(),
-            password: None,
-            database: self.database.clone(),
-            tls: Tls::Prefer,
-            fence_roles: vec![ROLE.into()],
-            allow_superuser: true,
-        }
+        Server { fence_roles: vec![ROLE.into()], ..reached(self.on, &self.database) }
     }
     pub fn access_by(&self, server: Server) -> Access<Database> {
-        let section = Section { driver: Driver::Postgres(server), keep_aside: Duration::ZERO, exclusive: true };
+        let section = Section {
+            driver: Driver::Postgres(server),
+            keep_aside: Duration::ZERO,
+            exclusive: true,
+            method: Default::default(),
+        };
         drivers::open("shop", &section)
     }
     pub fn psql(&self, sql: &str) -> Command {
-        let mut psql = SERVER.psql(&self.database, sql);
+        let mut psql = self.on.psql(&self.database, sql);
         psql.args(["-U", ROLE]);
         psql
     }
+    /// What holds the server's log for a snapshot.
+    pub fn slot(&self, id: &str) -> String {
+        let digest = format!("{:x}", Sha256::digest(format!("{}\0{id}", self.database)));
+        format!("backout_{}_{}", id.replace('-', "_"), &digest[..16])
+    }
     pub fn client(&self, name: &str) -> Client {
-        let mut psql = SERVER.client(&self.database);
+        let mut psql = self.on.client(&self.database);
         psql.args(["-U", ROLE]);
         Client::new(psql, name)
     }
@@ -78,7 +114,7 @@ impl Shop {
 impl Product for Shop {
     fn access(&self, exclusive: bool) -> Access<Database> {
         let driver = Driver::Postgres(self.server());
-        drivers::open("shop", &Section { driver, keep_aside: Duration::ZERO, exclusive })
+        drivers::open("shop", &Section { driver, keep_aside: Duration::ZERO, exclusive, method: Default::default() })
     }
     fn may_connect(&self) -> bool {
         let output = self.psql("SELECT count(*) FROM pg_class").output().unwrap();
@@ -88,7 +124,7 @@ impl Product for Shop {
     }
     fn sql(&self, sql: &str) {
         // One by one, as from a file: some statements stand in no transaction.
-        let mut psql = SERVER.client(&self.database);
+        let mut psql = self.on.client(&self.database);
         let mut child = psql
             .args(["-U", ROLE])
             .stdin(Stdio::piped())
@@ -101,7 +137,7 @@ impl Product for Shop {
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
     }
     fn ask(&self, sql: &str) -> Vec<String> {
-        SERVER.ask(&self.database, sql)
+        self.on.ask(&self.database, sql)
     }
     fn connected(&self) -> Connected {
         let client = self.client("python3");
@@ -109,7 +145,7 @@ impl Product for Shop {
         Connected { pid, child: client.into_child() }
     }
     fn busy(&self) -> Busy {
-        let mut psql = SERVER.client(&self.database);
+        let mut psql = self.on.client(&self.database);
         let mut child = psql.args(["-U", ROLE]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let count = Arc::new(AtomicU64::new(0));
@@ -129,15 +165,15 @@ impl Product for Shop {
     fn damage(&self, copy: &Snapshot) {
         let name = copy.place.split(' ').next().unwrap();
         // Nobody gets in, but a superuser who wants to.
-        SERVER.sql("postgres", &format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true"));
-        SERVER.sql(name, "UPDATE orders SET note = 'lost' WHERE id = 500");
-        SERVER.sql("postgres", &format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS false"));
+        self.on.sql("postgres", &format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true"));
+        self.on.sql(name, "UPDATE orders SET note = 'lost' WHERE id = 500");
+        self.on.sql("postgres", &format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS false"));
     }
     fn ask_aside(&self, aside: &str, sql: &str) -> Vec<String> {
-        SERVER.ask(aside, sql)
+        self.on.ask(aside, sql)
     }
     fn secret(&self) -> String {
-        SERVER.folder().to_str().unwrap().to_owned()
+        self.on.folder().to_str().unwrap().to_owned()
     }
     fn is_file(&self) -> bool {
         false
@@ -156,7 +192,12 @@ impl Product for Shop {
 impl Drop for Shop {
     fn drop(&mut self) {
         // The server's disk is the machine's; nobody asks whether it worked.
-        let _ = SERVER.psql("postgres", &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.database)).output();
+        let _ = self.on.psql("postgres", &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.database)).output();
+        let slots = ["7-shop", "8-shop"].map(|id| format!("'{}'", self.slot(id))).join(", ");
+        let drop = format!(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name IN ({slots})"
+        );
+        let _ = self.on.psql("postgres", &drop).output();
     }
 }
 

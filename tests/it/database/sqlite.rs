@@ -1,4 +1,5 @@
 //! A product over SQLite, and what only SQLite has.
+pub mod archive;
 mod content;
 mod refresh;
 mod salvage;
@@ -100,7 +101,7 @@ fn ask_file(path: &Path, sql: &str) -> Vec<String> {
 impl Product for Shop {
     fn access(&self, exclusive: bool) -> Access<Database> {
         let driver = Driver::Sqlite { path: self.path() };
-        drivers::open("shop", &Section { driver, keep_aside: Duration::ZERO, exclusive })
+        drivers::open("shop", &Section { driver, keep_aside: Duration::ZERO, exclusive, method: Default::default() })
     }
     fn may_connect(&self) -> bool {
         let before = self.names();

@@ -114,8 +114,12 @@ fn a_fence_needs_room_to_be_raised_and_none_to_be_lifted() {
     let path = data.join("shop.db");
     let sql = "PRAGMA journal_mode = wal; CREATE TABLE orders (note); INSERT INTO orders VALUES ('kept')";
     rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-    let section =
-        Section { driver: Driver::Sqlite { path: path.clone() }, keep_aside: Duration::ZERO, exclusive: true };
+    let section = Section {
+        driver: Driver::Sqlite { path: path.clone() },
+        keep_aside: Duration::ZERO,
+        exclusive: true,
+        method: Default::default(),
+    };
     let access = drivers::open("shop", &section);
     let fence = || runtime.block_on(access.mutator.fence(Duration::ZERO, &call("test/fence", PATIENCE)));
     let names =

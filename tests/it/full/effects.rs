@@ -30,6 +30,7 @@ fn what_cannot_be_written_down_before_does_not_happen() {
             exclude: Vec::new(),
             keep_aside: Duration::from_secs(3600),
             exclusive: true,
+            archive: None,
         };
         let run = async {
             let mut script = Script::on(&state);

@@ -14,10 +14,13 @@ use axum::{
     routing::any,
 };
 use backout::{
-    capability::metrics::wit::{AlertState, Host as _},
+    capability::{
+        Call,
+        metrics::wit::{AlertState, Host as _},
+    },
     condition::Unit,
     resource::{
-        Access, Header, Metrics, Ruling,
+        Access, Header, Metrics, Right, Ruling,
         metrics::{Alertmanager, Driver, PromQl, Prometheus, Section, drivers},
     },
 };
@@ -422,4 +425,132 @@ async fn a_comparison_says_what_has_become_of_the_whole() {
     assert_eq!((last.result, last.title.as_str()), (Ruling::Passed, "shop: p95 <= 1.2 * baseline, 24 s as a whole"));
     assert!(last.detail.contains("above that in 0 % of pairs, by chance p = 1.0000"), "{}", last.detail);
     assert_eq!(last.readings[0].value, 110.0);
+
+    // Who goes on after an interruption is told what came of it then, although it is otherwise now, and nobody is asked.
+    let nobody = format!("http://{}/", Product::nobody().await);
+    for (script, wanted) in [(&good, None), (&bad, Some(why))] {
+        let gate = script.again().await;
+        let away = script_of(plain(nobody.clone(), &[("p95", "up")]), &["p95"]);
+        let mut resources = away.resources.clone();
+        resources.run = script.resources.run.clone();
+        let mut call = Call { gate: &gate, resources: &resources };
+        if wanted.is_none() {
+            assert_eq!(told(call.compare(shop(), limit(), 60).await).0, "inconclusive");
+            call.baseline(shop(), 10).await.unwrap();
+            assert_eq!(told(call.compare(shop(), limit(), 60).await).0, "inconclusive");
+            for (condition, time) in
+                [("p95 < 1s", 60), ("p95 = baseline", 60), ("p95 <= baseline", 23), ("p95 <= baseline", 86_401)]
+            {
+                assert_eq!(told(call.compare(shop(), condition.to_owned(), time).await).0, "invalid");
+            }
+        }
+        call.baseline(shop(), 2400).await.unwrap();
+        match (call.compare(shop(), limit(), 24).await, wanted) {
+            (Ok(()), None) => {}
+            (Err(failed), Some(why)) => assert_eq!(told::<()>(Err(failed)), ("failed", why)),
+            other => panic!("{other:?}"),
+        }
+        // What comes after it is asked anew.
+        assert_eq!(told(call.check(shop(), "p95 < 1s".to_owned()).await).0, "inconclusive");
+    }
+}
+
+/// All conditions, for the time; a clear failure ends it; no data is neither good nor bad.
+#[tokio::test]
+async fn a_watch_of_two_numbers_holds_them_both() {
+    let servers = start().await;
+    for (series, value) in [("both_a", "1"), ("both_b", "1"), ("both_c", "1")] {
+        servers.show(series, value);
+    }
+    shown("both_a + both_b + both_c", 3.0).await;
+    let queries = [("a", "both_a"), ("b", "both_b"), ("c", "both_c")];
+    let script = script_of(plain(servers.url(), &queries), &["a", "b", "c"]);
+    let watch = |condition: &str, time| {
+        let (script, condition) = (&script, condition.to_owned());
+        async move { script.call().watch(shop(), condition, time).await }
+    };
+    watch("a = 1 and b = 1", 2).await.unwrap();
+    // One of them goes bad on the way: the whole time is not waited for.
+    let began = Instant::now();
+    let (failed, ()) = tokio::join!(watch("a = 1 and b = 1", 3600), async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        servers.show("both_b", "7");
+    });
+    let (kind, why) = told(failed);
+    assert!(
+        kind == "failed" && why.contains("b was 7 (must be 1)") && why.contains("3 samples in a row"),
+        "{kind} {why}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(600));
+    // Gone for more than half of the time, it can be said neither way; the other one being well does not help.
+    servers.hide("both_c");
+    tokio::task::spawn_blocking(|| servers.shown("both_c", |value| value.is_none())).await.unwrap();
+    let (kind, why) = told(watch("a = 1 and c = 1", 4).await);
+    assert!(kind == "inconclusive" && why.contains("had no data: ") && why.contains('c'), "{kind} {why}");
+    // The other one being bad does.
+    let (kind, why) = told(watch("b = 1 and c = 1", 3600).await);
+    assert_eq!(kind, "failed", "{why}");
+}
+
+#[tokio::test]
+async fn a_query_in_a_scripts_own_words_needs_a_right_of_its_own() {
+    let servers = start().await;
+    for at in ["a", "b"] {
+        servers.show(&format!("own_size{{at=\"{at}\"}}"), "21");
+    }
+    shown("sum(own_size)", 42.0).await;
+    shown("min(count_over_time(own_size[10s])) >= bool 4", 1.0).await;
+    let granted = |rights: &[Right]| {
+        let mut script = script_of(plain(servers.url(), &[("n", "up")]), &["n"]);
+        script.resources.metrics.0.get_mut("shop").unwrap().rights = rights.iter().copied().collect();
+        script
+    };
+    let reader = granted(&[Right::Read]);
+    let (kind, why) = told(reader.call().promql(shop(), "sum(own_size)".to_owned()).await);
+    assert_eq!(
+        (kind, why.as_str()),
+        ("denied", "metrics.promql on `shop` needs the right `promql`, which is not granted")
+    );
+    assert!(reader.observed().await.is_empty(), "the server was not asked");
+
+    let script = granted(&[Right::Promql]);
+    assert_eq!(script.call().promql(shop(), "sum(own_size)".to_owned()).await.unwrap(), 42.0);
+    assert_eq!(script.call().promql(shop(), "max_over_time(sum(own_size)[1m:1s])".to_owned()).await.unwrap(), 42.0);
+    assert_eq!(told(script.call().query(shop(), "n".to_owned()).await).0, "denied", "one right is not the other");
+    let mut said = String::new();
+    for query in [
+        "no_such_series",
+        "own_size",
+        "own_size[1m]",
+        "sum(own_size",
+        "sum_over_time(own_size[2d])",
+        "sum_over_time(sum_over_time(own_size[5m:1m])[5m:1m])",
+        "sum_over_time(own_size[1d:1s])",
+    ] {
+        let (kind, why) = told(script.call().promql(shop(), query.to_owned()).await);
+        said.push_str(&format!("{query}\n  {kind}: {why}\n"));
+    }
+    expect_test::expect![[r#"
+        no_such_series
+          inconclusive: the query has no data now
+        own_size
+          invalid: the query gives 2 series where one is wanted, which differ in at; make one of them, as in `sum(…)` or `max(…)`
+        own_size[1m]
+          invalid: the query gives many values for each series: make one number of them, as in `rate(…[1m])`
+        sum(own_size
+          invalid: Prometheus: invalid parameter "query": 1:13: parse error: unclosed left parenthesis
+        sum_over_time(own_size[2d])
+          invalid: `[2d]`: a query of a script looks back a day at the most
+        sum_over_time(sum_over_time(own_size[5m:1m])[5m:1m])
+          invalid: a query of a script has at most one subquery (`[10m:1m]`)
+        sum_over_time(own_size[1d:1s])
+          invalid: `[1d:1s]` is more than 11000 evaluations
+    "#]].assert_eq(&said);
+    let (kind, why) = told(script.call().promql(shop(), "x".repeat(3000)).await);
+    assert_eq!(kind, "invalid", "{why}");
+    assert!(script.journal().await.contains("max_over_time(sum(own_size)[1m:1s])"), "the journal has it word by word");
+    let mut page = script_of(super::page("http://127.0.0.1:1/".to_owned(), &[("n", "json:n")]), &["n"]);
+    page.resources.metrics.0.get_mut("shop").unwrap().rights = [Right::Promql].into_iter().collect();
+    let (kind, why) = told(page.call().promql(shop(), "up".to_owned()).await);
+    assert_eq!((kind, why.as_str()), ("invalid", "PromQL needs a resource with the driver `prometheus`"));
 }

@@ -6,7 +6,7 @@ use backout::{
     journal::{Place, Reader},
     resource::{
         self, Access, CallCtx, Failure, Lend, Lent, Resources,
-        run::Approver,
+        run::{Answered, Approver, Listener, Question},
         service::{self, Before, Mark, Observe as _, Status},
         tool::{self, Looked},
     },
@@ -234,7 +234,7 @@ pub struct People {
 
 #[async_trait]
 impl Approver for People {
-    async fn ask(&self, _: &str, _: &str) -> Result<String, Failure> {
+    async fn ask(&self, _: &Question, _: &dyn Listener) -> Result<Answered, Failure> {
         Err(Failure::unavailable("nobody is asked"))
     }
 

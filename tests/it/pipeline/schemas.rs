@@ -4,6 +4,7 @@ use crate::support::{guests, packages::Folder, shop::Shop};
 use backout::{
     cli::demo::releases::Version,
     dry::{Explored, Plan, Tested, saved::Saved},
+    rehearse::Rehearsed,
 };
 use boon::{Compiler, Schemas};
 use expect_test::expect_file;
@@ -26,6 +27,7 @@ fn the_schemas_are_those_of_what_is_written() {
     publish::<Saved>("saved-plan");
     publish::<Tested>("test");
     publish::<Explored>("explore");
+    publish::<Rehearsed<'_>>("rehearse");
 }
 
 fn holds(name: &str, text: &str) {
@@ -61,4 +63,6 @@ fn what_is_written_has_the_published_form() {
     let shop = Shop::running(Version::V2Good);
     shop.expect(0, &["plan", "--save", "plan.json", shop.package().to_str().unwrap()]);
     holds("saved-plan", &std::fs::read_to_string(shop.folder.path("plan.json")).unwrap());
+    let said = shop.backout(&["rehearse", "--json", "--rate", "0", shop.package().to_str().unwrap()]);
+    holds("rehearse", std::str::from_utf8(&said.stdout).unwrap());
 }

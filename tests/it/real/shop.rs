@@ -1,5 +1,9 @@
-//! The shop on PostgreSQL. It answers as the demo's shop does and reads the same release files, but its data is on a server. It is
-//! this test program itself, which a release's `bin/shop` starts through the runtime that the site names.
+//! The shop whose data is on a server. It answers as the demo's shop does and reads the same release files. It is this test
+//! program itself, which a release's `bin/shop` starts through the runtime that the site names.
+mod mariadb;
+mod postgres;
+
+use async_trait::async_trait;
 use axum::{
     Json, Router,
     extract::{Path, Query, Request, State},
@@ -18,12 +22,53 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
-use tokio_postgres::{Client, NoTls};
 
 /// What it was called with, a word a line.
 pub const ARGUMENTS: &str = "BACKOUT_TEST_SHOP";
-/// How it reaches its database, in the words of libpq.
+/// How it reaches its database: an address that begins with `mysql://`, or the words of libpq.
 pub const DATABASE: &str = "BACKOUT_TEST_SHOP_DATABASE";
+
+/// What it asks of its database. An error is a line in its log.
+#[async_trait]
+trait Data: Send + Sync {
+    /// 0: there is none yet.
+    async fn schema(&self) -> Result<i32, String>;
+    /// Each revision with its statements.
+    async fn migrate(&self, revisions: &[(i32, String)]) -> Result<(), String>;
+    /// A page of orders as JSON; `state` is the column that holds it.
+    async fn orders(&self, state: &str, page: i64) -> Result<Vec<String>, String>;
+    async fn order(&self, state: &str, id: i64) -> Result<Option<String>, String>;
+    /// Its number. The state is the column and what stands there.
+    async fn place(&self, state: (&str, &str), order: &NewOrder) -> Result<i64, String>;
+}
+
+fn data() -> Box<dyn Data> {
+    let address = std::env::var(DATABASE).unwrap();
+    if address.starts_with("mysql://") {
+        Box::new(mariadb::MariaDb::new(address))
+    } else {
+        Box::new(postgres::Postgres::new(address))
+    }
+}
+
+/// Connections that wait for the next one who needs them. One that failed does not come back.
+struct Idle<C>(Mutex<Vec<C>>);
+
+impl<C> Idle<C> {
+    fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+    fn take(&self) -> Option<C> {
+        self.0.lock().unwrap().pop()
+    }
+    fn give(&self, connection: C) {
+        self.0.lock().unwrap().push(connection);
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
 
 #[derive(Deserialize)]
 struct Release {
@@ -50,37 +95,18 @@ pub async fn run(arguments: &str) {
     }
 }
 
-async fn connect() -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = tokio_postgres::connect(&std::env::var(DATABASE).unwrap(), NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
-}
-
-async fn schema(client: &Client) -> Result<i32, tokio_postgres::Error> {
-    let exists = client.query_one("SELECT to_regclass('schema_revision') IS NOT NULL", &[]).await?;
-    if !exists.get::<_, bool>(0) {
-        return Ok(0);
-    }
-    Ok(client.query_one("SELECT max(revision) FROM schema_revision", &[]).await?.get(0))
-}
-
-/// In one transaction, as PostgreSQL can.
 async fn migrate(release: &Release, folder: &FilePath) {
-    let mut client = connect().await.unwrap();
-    let transaction = client.transaction().await.unwrap();
-    let from = schema(transaction.client()).await.unwrap();
-    for to in from + 1..=release.schema {
-        let sql = fs::read_to_string(folder.join(&release.migrations[&to.to_string()])).unwrap();
-        transaction.batch_execute(&sql).await.unwrap();
-        transaction.execute("INSERT INTO schema_revision VALUES ($1)", &[&to]).await.unwrap();
-    }
-    transaction.commit().await.unwrap();
+    let data = data();
+    let from = data.schema().await.unwrap();
+    let sql = |to: i32| fs::read_to_string(folder.join(&release.migrations[&to.to_string()])).unwrap();
+    let revisions: Vec<_> = (from + 1..=release.schema).map(|to| (to, sql(to))).collect();
+    data.migrate(&revisions).await.unwrap();
     println!("schema {from} -> {}", release.schema);
 }
 
 struct Shop {
     release: Release,
-    idle: Mutex<Vec<Client>>,
+    data: Box<dyn Data>,
     counts: Mutex<Counts>,
 }
 
@@ -92,9 +118,9 @@ struct Counts {
 }
 
 async fn serve(release: Release, config: Config) {
-    let found = schema(&connect().await.unwrap()).await.unwrap();
-    assert_eq!(found, release.schema, "{} reads another schema", release.version);
-    let shop = Arc::new(Shop { release, idle: Mutex::default(), counts: Mutex::default() });
+    let data = data();
+    assert_eq!(data.schema().await.unwrap(), release.schema, "{} reads another schema", release.version);
+    let shop = Arc::new(Shop { release, data, counts: Mutex::default() });
     let routes = Router::new()
         .route("/orders", get(orders).post(place))
         .route("/orders/{id}", get(order))
@@ -120,24 +146,6 @@ async fn serve(release: Release, config: Config) {
 }
 
 impl Shop {
-    /// Whatever goes wrong is a 500 and a line in the log.
-    async fn work<T>(&self, work: impl AsyncFnOnce(&mut Client) -> Result<T, String>) -> Result<T, Response> {
-        let idle = self.idle.lock().unwrap().pop();
-        let done = async {
-            let mut client = match idle {
-                Some(client) if !client.is_closed() => client,
-                _ => connect().await.map_err(|e| e.to_string())?,
-            };
-            let done = work(&mut client).await?;
-            self.idle.lock().unwrap().push(client);
-            Ok(done)
-        };
-        done.await.map_err(|error: String| {
-            println!("ERROR {error}");
-            (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": "something went wrong" }))).into_response()
-        })
-    }
-
     fn column(&self) -> &'static str {
         if self.release.schema == 1 { "status" } else { "state" }
     }
@@ -155,8 +163,14 @@ impl Shop {
     }
 }
 
+/// Whatever goes wrong is a 500 and a line in the log.
+fn wrong(error: String) -> Response {
+    println!("ERROR {error}");
+    (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": "something went wrong" }))).into_response()
+}
+
 async fn health(State(shop): State<Arc<Shop>>) -> Result<Response, Response> {
-    let schema = shop.work(async |db| schema(db).await.map_err(|e| e.to_string())).await?;
+    let schema = shop.data.schema().await.map_err(wrong)?;
     let status = if schema == shop.release.schema { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(json!({ "version": shop.release.version, "schema": schema }))).into_response())
 }
@@ -166,32 +180,14 @@ async fn orders(
     Query(asked): Query<BTreeMap<String, i64>>,
 ) -> Result<Response, Response> {
     let page = asked.get("page").copied().unwrap_or_default();
-    let sql = format!(
-        "SELECT row_to_json(t)::text FROM (
-           SELECT o.id, c.name AS customer, o.placed, o.{} AS state, o.total / 100.0 AS total
-           FROM orders o JOIN customers c ON c.id = o.customer ORDER BY o.id DESC LIMIT 20 OFFSET $1) t",
-        shop.column()
-    );
-    let orders = shop.work(async |db| {
-        let rows = db.query(&sql, &[&(page * 20)]).await.map_err(|e| e.to_string())?;
-        rows.iter().map(|row| shop.readable(row.get(0))).collect::<Result<Vec<_>, _>>()
-    });
-    Ok(Json(json!({ "page": page, "orders": orders.await? })).into_response())
+    let found = shop.data.orders(shop.column(), page).await.map_err(wrong)?;
+    let orders = found.iter().map(|order| shop.readable(order)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    Ok(Json(json!({ "page": page, "orders": orders })).into_response())
 }
 
 async fn order(State(shop): State<Arc<Shop>>, Path(id): Path<i64>) -> Result<Response, Response> {
-    let sql = format!(
-        "SELECT row_to_json(t)::text FROM (
-           SELECT o.id, c.name AS customer, o.placed, o.{} AS state, o.total / 100.0 AS total
-           FROM orders o JOIN customers c ON c.id = o.customer WHERE o.id = $1) t",
-        shop.column()
-    );
-    let found = shop.work(async |db| {
-        let row = db.query_opt(&sql, &[&id]).await.map_err(|e| e.to_string())?;
-        row.map(|row| shop.readable(row.get(0))).transpose()
-    });
-    Ok(match found.await? {
-        Some(order) => Json(order).into_response(),
+    Ok(match shop.data.order(shop.column(), id).await.map_err(wrong)? {
+        Some(order) => Json(shop.readable(&order).map_err(wrong)?).into_response(),
         None => (StatusCode::NOT_FOUND, Json(json!({ "error": "no such order" }))).into_response(),
     })
 }
@@ -209,22 +205,8 @@ struct NewItem {
 
 async fn place(State(shop): State<Arc<Shop>>, Json(new): Json<NewOrder>) -> Result<Response, Response> {
     let state = if shop.release.schema == 1 { "'new'" } else { "1" };
-    let sql =
-        format!("INSERT INTO orders (customer, placed, {}) VALUES ($1, now(), {state}) RETURNING id", shop.column());
-    let id = shop.work(async |db| {
-        let work = async {
-            let transaction = db.transaction().await?;
-            let id: i64 = transaction.query_one(&sql, &[&new.customer]).await?.get(0);
-            for (line, item) in (1i64..).zip(&new.items) {
-                let sql = "INSERT INTO items SELECT $1, $2, id, $4, price FROM products WHERE id = $3";
-                transaction.execute(sql, &[&id, &line, &item.product, &item.quantity]).await?;
-            }
-            transaction.commit().await?;
-            Ok(id)
-        };
-        work.await.map_err(|e: tokio_postgres::Error| e.to_string())
-    });
-    Ok((StatusCode::CREATED, Json(json!({ "id": id.await? }))).into_response())
+    let id = shop.data.place((shop.column(), state), &new).await.map_err(wrong)?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id }))).into_response())
 }
 
 async fn metrics(State(shop): State<Arc<Shop>>) -> Response {

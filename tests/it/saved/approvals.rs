@@ -234,6 +234,19 @@ fn each_role_is_approved_by_a_person_of_its_own_and_not_by_the_one_who_runs_it()
 }
 
 #[test]
+fn an_approval_counts_for_as_long_as_the_site_says() {
+    let shop = site("{ roles = [\"dba\"], for = \"1ms\" }", &[("anna", "[\"dba\"]", "")]);
+    save(&shop);
+    approve(&shop, "anna", "dba");
+    let late = "the approval of `anna` as `dba` does not count: its time is more than 1ms away";
+    refused(&shop, &["the plan is not approved as `dba`", late]);
+    shop.edit_site("1ms", "1h");
+    save(&shop);
+    approve(&shop, "anna", "dba");
+    upgrade(&shop, 0);
+}
+
+#[test]
 fn a_run_that_goes_on_keeps_to_the_build_that_was_approved() {
     let shop = site("\"dba\"", &[("anna", "[\"dba\"]", "")]);
     save(&shop);

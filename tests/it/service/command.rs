@@ -158,8 +158,8 @@ const STATUS: &str = "status) [ -e up ] && exit 0; exit 3;;\n";
 async fn an_exit_code_alone_is_not_believed() {
     let bench = Bench::new();
     let liar = Command {
-        start_within: Duration::from_millis(300),
-        stop_within: Duration::from_millis(300),
+        start_within: Duration::from_secs(2),
+        stop_within: Duration::from_secs(2),
         ..ctl(&bench, &format!("{STATUS}start) ;;\nstop) ;;"))
     };
     let web = service(&bench, &liar);

@@ -1,5 +1,5 @@
 //! What every service driver has to do, whoever keeps the service. A driver joins with a `Subject` and a line in `every_driver!`.
-use super::{command, done::performed, done::reconciled, now, systemd};
+use super::{command, docker, done::performed, done::reconciled, now, systemd};
 use crate::support::bench::{Bench, PATIENCE, alive, wait_for};
 use backout::{
     capability::service::ops::{Reload, Restart, Start, Stop},
@@ -50,6 +50,7 @@ every_driver! {
     systemd = super::systemd::unit();
     init_script = super::command::init_script();
     supervisord = super::command::supervisord();
+    container = super::docker::container();
 }
 
 fn process() -> Subject {

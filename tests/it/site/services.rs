@@ -111,3 +111,46 @@ fn a_twin_is_a_process_that_backout_ends() {
     assert_eq!(with(twin), ["the twin service `twin` is no process that Backout supervises"]);
     assert_eq!(with("rehearse = \"twin\"\n[service.twin]\ndriver = \"process\"\nrun = [\"true\"]"), [""; 0]);
 }
+
+#[test]
+fn a_container_is_named_and_nothing_else() {
+    let section = |lines: &str| mistakes(&format!("[service.web]\ndriver = \"docker\"\n{lines}\n"));
+    assert_eq!(
+        section("container = \"shop-1.2_a\"\nsocket = \"run/d.sock\"\nhealthy = true\nreload = \"HUP\""),
+        [""; 0]
+    );
+    assert_eq!(section(""), ["`service.web` has no `container`"]);
+    for name in ["../version", "a/b", "", "-x", "a b", "a?x=1"] {
+        assert_eq!(section(&format!("container = \"{name}\"")).len(), 1, "{name}");
+    }
+    assert_eq!(section("container = \"x\"\nrun = [\"x\"]"), ["unknown key `run` in `service.web`"]);
+}
+
+#[test]
+fn an_image_is_named_by_its_digest() {
+    let digest = "0123456789abcdef".repeat(4);
+    let image = |image: &str| {
+        let section = format!("[service.web]\ndriver = \"docker\"\ncontainer = \"x\"\nimage = {image}\n");
+        mistakes(&format!("{section}[tree.shop-app]\npath = \"srv/shop\"\n"))
+    };
+    for fine in ["", "shop@", "registry.example.org:5000/shop/web:2.0@"] {
+        assert_eq!(image(&format!("\"{fine}sha256:{digest}\"")), [""; 0], "{fine}");
+    }
+    for wrong in ["shop:2.0", "shop", &digest, &format!("sha256:{}", &digest[1..]), &format!("../x@sha256:{digest}")] {
+        assert_eq!(image(&format!("\"{wrong}\"")), [format!("`{wrong}` names no image by its digest")]);
+    }
+    assert_eq!(image("{ file = \"shop-app:current/image\" }"), [""; 0]);
+    assert_eq!(image("{ file = \"shop-ap:current/image\" }"), ["there is no tree `shop-ap`"]);
+    for wrong in ["current/image", "shop-app:", "shop-app:../image", "shop-app:/etc/passwd"] {
+        assert_eq!(image(&format!("{{ file = \"{wrong}\" }}")), [format!("`{wrong}` names no file in a tree")]);
+    }
+}
+
+#[test]
+fn whoever_names_the_image_says_what_runs() {
+    let section =
+        "[service.web]\ndriver = \"docker\"\ncontainer = \"x\"\nimage = { file = \"shop-app:current/image\" }\n";
+    let rest = "[tree.shop-app]\npath = \"srv/shop\"\n[allow.\"acme/shop\"]\ntree.app = { is = \"shop-app\", may = [\"write\"] }\n";
+    assert_eq!(mistakes(&format!("{section}{rest}")), ["service `web` would run as root what `acme/shop` may write"]);
+    assert_eq!(mistakes(&format!("{section}allow-root = true\n{rest}")), [""; 0]);
+}

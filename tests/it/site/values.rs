@@ -1,7 +1,11 @@
 //! Values that come from elsewhere: settings of the package, secrets.
 use super::{SITE, host, permit};
 use crate::support::packages::whole;
-use backout::{package::Package, site::Site};
+use backout::{
+    package::Package,
+    resource::database::{Driver, Host, Tls},
+    site::Site,
+};
 use expect_test::expect;
 
 /// What looks whether a tool has done its work.
@@ -146,5 +150,67 @@ fn secrets_come_from_files_of_their_own_and_from_the_environment() {
         the environment has no `BACKOUT_NOBODY_SETS_THIS`
         `tool.t.env.A` must be a text, or one of `file` and `env`
         `tool.t.env.A` must be a string, not an integer"#]]
+    .assert_eq(&said.join("\n"));
+}
+
+#[test]
+fn a_mariadb_is_named_by_its_address() {
+    let folder = host();
+    let load = |keys: &str| {
+        folder.write("backout.toml", format!("{SITE}\n[database.x]\ndriver = \"mariadb\"\n{keys}\n"));
+        let site = Site::load(&folder.at("backout.toml"));
+        site.map(|site| site.databases["x"].driver.clone()).map_err(|m| {
+            let said: Vec<String> = m.0.iter().map(|m| folder.plain(&m.message)).collect();
+            assert!(!said.concat().contains("hunter2"), "{said:?}");
+            said.join("\n")
+        })
+    };
+    let Driver::MariaDb(server) = load(
+        "url = \"mysql://back%6Fut@db.example:3307/shop?sslmode=verify-full\"\npassword = { file = \"secrets/key\" }\nfence-accounts = [\"shop@%\"]",
+    )
+    .unwrap() else {
+        panic!()
+    };
+    assert_eq!((&*server.user, server.port, &*server.database, server.tls), ("backout", 3307, "shop", Tls::VerifyFull));
+    assert_eq!(
+        (server.host.clone(), server.fence_roles.clone()),
+        (Host::Name("db.example".into()), vec!["shop@%".into()])
+    );
+    assert_eq!(server.password.as_deref(), Some("sesame"));
+    assert!(!format!("{server:?}").contains("sesame"));
+    let Driver::MariaDb(server) = load("url = \"mysql://b@localhost/shop?socket=/run/s.sock\"").unwrap() else {
+        panic!()
+    };
+    assert_eq!(server.host, Host::Socket("/run/s.sock".into()));
+    let wrong = [
+        "",
+        "url = 5",
+        "url = \"postgres://b@h/shop\"",
+        "url = \"mysql://b:hunter2@h/shop\"",
+        "url = \"mysql://h/shop\"",
+        "url = \"mysql://b@h/\"",
+        "url = \"mysql://b@h/mysql\"",
+        "url = \"mysql://b@h/a%60b\"",
+        "url = \"mysql://b@h/shop?ssl=no\"",
+        "url = \"mysql://b@h/shop\"\npassword = \"hunter2\"",
+        "url = \"mysql://b@h/shop\"\nfence-accounts = [\"shop\"]",
+        "url = \"mysql://b@h/shop\"\npath = \"x\"",
+        "url = \"mysql://b@h/shop\"\nmethod = \"clone\"",
+    ];
+    let said: Vec<String> = wrong.iter().map(|keys| load(keys).unwrap_err()).collect();
+    expect![[r#"
+        `database.x` has no `url`
+        `database.x.url` must be a string, not an integer
+        `database.x.url` is no address of a database
+        `database.x.url` has a password in it
+        `database.x.url` names no user
+        `database.x.url` names no database, or one whose name is not made of ASCII letters, digits, `_`, `-` and `$`
+        `database.x.url` names a database that belongs to no product
+        `database.x.url` names no database, or one whose name is not made of ASCII letters, digits, `_`, `-` and `$`
+        `database.x.url` says more than `socket` and `sslmode`, or something that they cannot be
+        `database.x.password` holds a secret, and the site file holds none
+        `shop` is no account
+        unknown key `path` in `database.x`
+        `database.x.method` is not possible with this driver"#]]
     .assert_eq(&said.join("\n"));
 }

@@ -108,6 +108,16 @@ pub fn forgetful() -> &'static Guest {
     })
 }
 
+/// A script that takes an upgrade back as runbooks have it.
+pub fn seven_steps() -> &'static Guest {
+    static GUEST: OnceLock<Guest> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = root().join("tests/guests/seven-steps");
+        let component = component(&rust_module(&folder, "seven_steps"));
+        Guest { folder, script: "seven-steps.wasm", component }
+    })
+}
+
 /// A script that is right or has one fault, as its setting says.
 pub fn faulty() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();
@@ -154,7 +164,7 @@ pub fn python_shop() -> &'static Guest {
 }
 
 /// Does it unless the stamp says that it was done for the same thing.
-fn once_for(stamp: &Path, what: &str, work: impl FnOnce()) {
+pub fn once_for(stamp: &Path, what: &str, work: impl FnOnce()) {
     if fs::read_to_string(stamp).ok().as_deref() != Some(what) {
         let _ = fs::remove_file(stamp);
         work();
@@ -163,7 +173,7 @@ fn once_for(stamp: &Path, what: &str, work: impl FnOnce()) {
 }
 
 /// Over files, and the files in folders.
-fn digest(paths: &[impl AsRef<Path>]) -> String {
+pub fn digest(paths: &[impl AsRef<Path>]) -> String {
     let mut hash = Sha256::new();
     for path in paths.iter().map(AsRef::as_ref) {
         let mut files = match path.is_dir() {

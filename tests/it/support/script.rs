@@ -2,11 +2,11 @@
 use async_trait::async_trait;
 use backout::{
     capability::Call,
-    gate::{Error, Event, Events, Gate},
+    gate::{Error, Event, Events, Gate, Past},
     journal::{Entry, Header, Journal, Place, Reader, Recorded},
     resource::{
         Access, Failure, Kind, Lend, ResourceId, Resources, Rights,
-        run::{Approver, Facts, Memory, Mutator, Observer, RUN, Run},
+        run::{Answered, Approver, Facts, Listener, Memory, Mutator, Observer, Question, RUN, Run},
     },
 };
 use std::{
@@ -31,7 +31,7 @@ pub struct Script {
 pub struct Nobody;
 #[async_trait]
 impl Approver for Nobody {
-    async fn ask(&self, _: &str, _: &str) -> Result<String, Failure> {
+    async fn ask(&self, _: &Question, _: &dyn Listener) -> Result<Answered, Failure> {
         Err(Failure::unavailable("nobody is there"))
     }
 }
@@ -54,7 +54,7 @@ impl Script {
         let gate = Gate::new(Arc::new(journal), run, place, events, cancel.clone());
         let memory = Arc::new(Mutex::new(Memory::of(run)));
         let observer =
-            Observer { seed: 7, facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
+            Observer { seed: 7, run, facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
         let access = Access::<Run> { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory.clone())) };
         let mut resources = Resources::default();
         resources.run.0.insert(RUN.to_owned(), lend("run", "", access));
@@ -75,6 +75,17 @@ impl Script {
             self.gate.events.clone(),
             self.cancel.clone(),
         )
+    }
+
+    /// The same step once more, as after an interruption: what the journal holds comes first.
+    pub async fn again(&self) -> Gate {
+        let recorded = self.recorded().await;
+        let first = recorded.iter().find(|recorded| recorded.place == self.gate.place).unwrap().id;
+        let lines = Reader::open(&self.journal).unwrap().lines(self.gate.run, first);
+        let past = Past::new(self.gate.run, self.gate.place.clone(), lines, Memory::of(self.gate.run)).unwrap();
+        let (place, events) = (self.gate.place.clone(), self.gate.events.clone());
+        let journal = self.gate.journal().unwrap().clone();
+        Gate::new(journal, self.gate.run, place, events, self.cancel.clone()).going_on(Arc::new(past))
     }
 
     pub async fn recorded(&self) -> Vec<Recorded> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Everything that a tree may hold.
-fn full(place: &Place) {
+pub fn full(place: &Place) {
     place.file("bin/shop", [7; 300_000]);
     mode(&place.at("bin/shop"), 0o4755);
     place.file("conf/shop.toml", "port = 80\n");

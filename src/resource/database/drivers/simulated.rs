@@ -2,7 +2,7 @@
 use super::super::{Executed, Mutate, Observe, Observer, Session};
 use crate::resource::{
     Access, CallCtx, Database, Failure, ResourceId,
-    copies::{Fingerprint, Part},
+    copies::{Copied, Fingerprint, ObserveCopies, Part},
     stand_in::{Place, StandIn},
     world::{Content, World},
 };
@@ -49,6 +49,9 @@ impl StandIn for Simulated {
     const COMPARED: &'static str = "table by table";
     fn place(&self) -> &Place {
         &self.place
+    }
+    fn copied(&self) -> Option<&dyn ObserveCopies> {
+        self.real.as_deref().map(Database::observe)
     }
     fn fingerprint_of(&self, content: &Content) -> Fingerprint {
         let part = |(name, count)| Part { name, count, digest: String::new() };

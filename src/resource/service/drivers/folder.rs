@@ -1,4 +1,5 @@
-//! The private folder of one service: what a driver has to remember, and whose turn it is.
+//! The private folder of one service: what a driver has to remember, and whose turn it is. What its messages say may reach a
+//! script, so they name no path.
 use crate::resource::{CallCtx, Failure, process::blocking};
 use rustix::{
     fs::{FlockOperation, flock},
@@ -9,18 +10,23 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// How often is looked while waiting for somebody else.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new(path: PathBuf) -> Self {
-        Self(path)
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     pub fn join(&self, name: &str) -> PathBuf {
@@ -64,12 +70,21 @@ impl Folder {
     /// None while another one is at it.
     fn turn(&self) -> io::Result<Option<File>> {
         self.prepare()?;
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600).open(self.join("turn"))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(file)),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let file = self.open("turn")?;
+        Ok((!refused(flock(&file, FlockOperation::NonBlockingLockExclusive))?).then_some(file))
+    }
+
+    /// A file to lock, made if there is none.
+    pub fn open(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(self.join(name))
+    }
+}
+
+/// Whether somebody else has the lock.
+pub fn refused(result: Result<(), Errno>) -> io::Result<bool> {
+    match result {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(e) => Err(e.into()),
     }
 }

@@ -1,5 +1,6 @@
 //! What a service can be on this machine.
 pub mod command;
+pub mod docker;
 mod file_log;
 mod folder;
 mod lines;
@@ -32,6 +33,10 @@ pub fn open_with(name: &str, section: &Section, state: &Path, executable: PathBu
         }
         Driver::Systemd(unit) => {
             let driver = Arc::new(systemd::Managed::new(name, unit, state));
+            Access { observer: driver.clone(), mutator: driver }
+        }
+        Driver::Docker(container) => {
+            let driver = Arc::new(docker::Contained::new(name, container, state));
             Access { observer: driver.clone(), mutator: driver }
         }
     }

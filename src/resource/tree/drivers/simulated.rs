@@ -2,7 +2,7 @@
 use super::super::{Archive, Entry, EntryKind, Mutate, Observe, Observer};
 use crate::resource::{
     Access, CallCtx, Failure, FailureKind, ResourceId, Tree,
-    copies::Fingerprint,
+    copies::{Copied, Fingerprint, ObserveCopies},
     stand_in::{Place, StandIn},
     world::{Content, World, Written},
 };
@@ -30,6 +30,9 @@ impl StandIn for Simulated {
     const COMPARED: &'static str = "file by file";
     fn place(&self) -> &Place {
         &self.place
+    }
+    fn copied(&self) -> Option<&dyn ObserveCopies> {
+        self.real.as_deref().map(Tree::observe)
     }
     fn fingerprint_of(&self, _: &Content) -> Fingerprint {
         Fingerprint::default()

@@ -152,6 +152,8 @@ fn measure() -> Result {
     assert_eq!(compared.unwrap_err().kind, Kind::Inconclusive, "four samples of a baseline say nothing");
     assert_eq!(metrics::check("host", "memory < 1B").unwrap_err().kind, Kind::Failed);
     // Other tests on the same server may have some of their own.
+    assert_eq!(metrics::promql("prom", "1 + 1")?, 2.0);
+    assert_eq!(metrics::promql("host", "1 + 1").unwrap_err().kind, Kind::Denied);
     assert!(metrics::alerts("prom")?.iter().all(|alert| !alert.name.is_empty() && alert.since > 0));
     assert_eq!(metrics::alerts("host").unwrap_err().kind, Kind::Invalid, "a machine has no alerts");
     let host = metrics::host("host")?;

@@ -37,8 +37,26 @@ fn an_address_is_read() {
         tls: Tls::VerifyFull,
         fence_roles: vec!["shop".into(), "cron".into()],
         allow_superuser: false,
+        around: Around::default(),
+        tools: None,
     };
     assert!(server == expected, "{server:?}");
+    let around = read(
+        "url = \"postgresql://backout@db.example/shop\"\npassword = { file = \"secrets/shop\" }\nleave-behind = [\"debezium\"]\n\
+         replicas = [\"postgresql://backout@other.example/shop\"]\n\
+         pooler = { pause = [\"bin/pause\", \"shop\"], resume = [\"/bin/resume\"], timeout = \"5s\" }",
+    )
+    .around;
+    assert_eq!(around.leave_behind, ["debezium"]);
+    let [replica] = around.replicas.as_slice() else { panic!("{around:?}") };
+    assert_eq!(
+        (&replica.host, replica.password.as_deref()),
+        (&Host::Name("other.example".into()), Some("hunter2")),
+        "by the same password"
+    );
+    let pooler = around.pooler.unwrap();
+    assert_eq!((pooler.timeout, &*pooler.resume), (Duration::from_secs(5), &["/bin/resume".to_owned()][..]));
+    assert_eq!(pooler.pause, [folder.at("bin/pause").to_str().unwrap(), "shop"]);
     let server = read("url = \"postgresql://postgres@%2Frun%2Fpostgresql/the%20shop\"");
     assert_eq!((server.host, server.port), (Host::Socket("/run/postgresql".into()), 5432));
     assert_eq!((&*server.database, server.tls, server.password), ("the shop", Tls::Prefer, None));
@@ -125,6 +143,15 @@ fn a_wrong_address_is_said_in_one_line() {
            = name the server itself: a copy of it cannot take its place"#]],
     );
     refused(
+        "url = \"postgresql://backout@db/shop\"\nreplicas = [\"postgresql://backout@two/other\"]",
+        expect![[r#"
+        backout.toml:4:13: a replica of another database
+           |
+         4 | replicas = ["postgresql://backout@two/other"]
+           |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+           = a replica has the databases of its server, under the same names"#]],
+    );
+    refused(
         "url = \"postgresql://backout@db/postgres\"\npath = \"shop.db\"",
         expect![[r#"
         backout.toml:3:7: `database.shop.url` names the database `postgres`
@@ -137,7 +164,25 @@ fn a_wrong_address_is_said_in_one_line() {
            |
          4 | path = "shop.db"
            | ^^^^
-           = there are `keep-aside`, `exclusive`, `driver`, `url`, `password`, `fence-roles`, `allow-superuser`"#]],
+           = there are `keep-aside`, `exclusive`, `method`, `window`, `driver`, `url`, `password`, `fence-roles`, `allow-superuser`, `tools`, `leave-behind`, `pooler`, `replicas`, `repository`"#]],
+    );
+    refused(
+        "url = \"postgresql://backout@db/shop\"\nmethod = \"copy\"",
+        expect![[r#"
+        backout.toml:4:10: `database.shop.method` cannot be `copy`
+           |
+         4 | method = "copy"
+           |          ^^^^^^
+           = there are `stand-by`, `archive`, `clone`, `auto`"#]],
+    );
+    refused(
+        "url = \"postgresql://backout@db/shop\"\nmethod = \"clone\"\nwindow = \"5m\"",
+        expect![[r#"
+        backout.toml:5:10: `database.shop.window` is of no meaning without `method = "auto"`
+           |
+         5 | window = "5m"
+           |          ^^^^
+           = say the method, or leave it out"#]],
     );
     refused(
         "",
@@ -243,7 +288,7 @@ fn check_names_what_has_to_be_granted() {
     );
     SERVER.sql(&shop.database, &format!("DROP OWNED BY {user}"));
     SERVER.sql("postgres", &format!("DROP ROLE {user}"));
-    let folder = site(&Shop { database: "no_such_database".into() }, "postgres");
+    let folder = site(&Shop { database: "no_such_database".into(), on: &SERVER }, "postgres");
     let ended = backout(&folder.at(""), &["check"], Duration::from_secs(60));
     assert!(ended.code == Some(3) && ended.text.contains("the server has no such database"), "{}", ended.text);
 }

@@ -1,6 +1,6 @@
 //! What is known of statements whose end nobody has seen.
 use super::*;
-use crate::{database::done::executed, support::postgres::Server as Real};
+use crate::database::done::executed;
 use backout::resource::database::Executed;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,22 +97,14 @@ async fn what_still_works_is_ended_before_anybody_looks() {
 /// A server of its own, because all that are connected to it suffer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_was_killed_knows_afterwards() {
-    let server = Real::start(&crate::support::postgres::newest(), "fsync=on");
+    let server = support::Server::start(&support::newest(), &["fsync=on"]);
     let database = server.database("shop");
     server.sql(&database, "CREATE TABLE log (line TEXT); INSERT INTO log VALUES ('one'), ('two')");
     let section = |database: &str| Section {
-        driver: Driver::Postgres(Server {
-            host: Host::Socket(server.folder().to_owned()),
-            port: server.port,
-            user: "postgres".into(),
-            password: None,
-            database: database.into(),
-            tls: Tls::Prefer,
-            fence_roles: Vec::new(),
-            allow_superuser: true,
-        }),
+        driver: Driver::Postgres(reached(&server, database)),
         keep_aside: Duration::ZERO,
         exclusive: true,
+        method: Default::default(),
     };
     let access = drivers::open("shop", &section(&database));
     // After the evidence and before the commit.

@@ -32,7 +32,10 @@ async fn is_not_proven(shop: &Shop, snapshot: &Snapshot, what: &str) {
             fs::copy(&snapshot.place, &other).unwrap();
             assert_eq!(ask_file(&other, "PRAGMA integrity_check"), ["ok"], "{what}");
             let driver = Driver::Sqlite { path: other };
-            let other = drivers::open("other", &Section { driver, keep_aside: Duration::ZERO, exclusive: true });
+            let other = drivers::open(
+                "other",
+                &Section { driver, keep_aside: Duration::ZERO, exclusive: true, method: Default::default() },
+            );
             assert_eq!(looks(&other).fingerprint(&call()).await.unwrap(), snapshot.fingerprint, "{what}");
         }
     }

@@ -16,7 +16,10 @@ async fn executes_until_it_is_killed() {
     let Some(path) = std::env::var_os("BACKOUT_TEST_DATABASE") else { return };
     let sql = std::env::var("BACKOUT_TEST_SQL").unwrap();
     let driver = Driver::Sqlite { path: path.into() };
-    let access = drivers::open("shop", &Section { driver, keep_aside: Duration::ZERO, exclusive: true });
+    let access = drivers::open(
+        "shop",
+        &Section { driver, keep_aside: Duration::ZERO, exclusive: true, method: Default::default() },
+    );
     struct Durable(Mutex<std::fs::File>);
     impl Durable {
         fn line(&self, line: String) {

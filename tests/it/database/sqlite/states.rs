@@ -397,7 +397,10 @@ async fn a_fence_that_somebody_removed_is_found(shop: Shop) {
 async fn works_until_it_is_killed() {
     let Some(path) = std::env::var_os("BACKOUT_TEST_DATABASE") else { return };
     let driver = Driver::Sqlite { path: path.into() };
-    let access = drivers::open("shop", &Section { driver, keep_aside: Duration::ZERO, exclusive: true });
+    let access = drivers::open(
+        "shop",
+        &Section { driver, keep_aside: Duration::ZERO, exclusive: true, method: Default::default() },
+    );
     let done = |what: &str| println!("done: {what}");
     for i in 0.. {
         let snapshot = changes(&access).take(&format!("{i}-kill-{}", std::process::id()), &call()).await.unwrap();

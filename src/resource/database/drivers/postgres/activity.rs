@@ -1,13 +1,11 @@
 //! Who works on the database.
 use super::{
+    super::servers::{self, short},
     Postgres,
     connection::{PREFIX, Use},
     error::told,
 };
-use crate::{
-    plain,
-    resource::{CallCtx, Failure, database::Session},
-};
+use crate::resource::{CallCtx, Failure, database::Session};
 use tokio_postgres::Client;
 
 /// Somebody other than Backout.
@@ -74,17 +72,7 @@ fn seconds(age: i64) -> u32 {
     u32::try_from(age).unwrap_or(u32::MAX)
 }
 
-/// Names that others have given.
-fn short(name: &str) -> String {
-    name.chars().take(60).map(|c| if plain::hidden(c) { '\u{FFFD}' } else { c }).collect()
-}
-
 /// For people: the first ones by name.
 pub fn named(others: &[Other]) -> String {
-    const FIRST: usize = 3;
-    let mut names: Vec<String> = others.iter().take(FIRST).map(|other| other.session.who.clone()).collect();
-    if others.len() > FIRST {
-        names.push(format!("{} more", others.len() - FIRST));
-    }
-    names.join(", ")
+    servers::named(others.iter().map(|other| &other.session))
 }

@@ -3,6 +3,7 @@
 //! Each carries the name of the operation that it works for (`application_name`), so that what still works for it can be found
 //! and ended. A connection that is dropped is closed at once, and the server ends what it is at within a second.
 use super::{
+    super::servers::over,
     Postgres,
     error::{self, told},
     stream::Stream,
@@ -22,12 +23,12 @@ use std::{
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_postgres::{CancelToken, Client, Config, NoTls, error::SqlState};
 
+pub use super::super::servers::{POLL, in_time, soon, while_wanted};
+
 /// How long a connection waits for a lock of the application.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What one connection may be sent. The rows of a large copy are many bytes.
 const ANY: u64 = u64::MAX;
-/// How often a look is taken at what has to go first.
-pub const POLL: Duration = Duration::from_millis(50);
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,29 +223,6 @@ fn tag(database: &str, key: &str) -> String {
     let digest = format!("{:x}", Sha256::digest(&name));
     let start: String = key.chars().filter(char::is_ascii_graphic).take(30).collect();
     format!("{PREFIX}{start}~{}", digest.get(..16).unwrap_or_default())
-}
-
-/// For what has no call: it only looks, at names and settings.
-pub fn soon() -> CallCtx {
-    CallCtx::aside("look".to_owned(), Duration::from_secs(60))
-}
-
-fn over() -> Failure {
-    Failure::timed_out("its time is over")
-}
-
-/// Until the time of the call is over. What is dropped then ends at the server as well.
-pub async fn in_time<T>(call: &CallCtx, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::time::timeout_at(call.deadline.into(), work).await.unwrap_or_else(|_| Err(over()))
-}
-
-/// The same, for what only looks: it ends when the operator wants to stop.
-pub async fn while_wanted<T>(call: &CallCtx, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::select! {
-        biased;
-        () = call.cancel.cancelled() => Err(Failure::timed_out("its time is over, or the run was stopped")),
-        result = in_time(call, work) => result,
-    }
 }
 
 impl Postgres {

@@ -7,6 +7,8 @@ use tokio_postgres::{
     error::{DbError, SqlState},
 };
 
+pub const FULL: &str = "there is no room left on the server's disk";
+
 pub fn told(error: Error) -> Failure {
     if let Some(said) = error.as_db_error() {
         return said_by_server(said);
@@ -77,7 +79,7 @@ fn said_by_server(said: &DbError) -> Failure {
         (_, "55P03") => Failure::unavailable("somebody else has a lock on it"),
         (_, "40001" | "40P01") => Failure::unavailable("others worked on the same rows at the same time"),
         (_, "42501") => Failure::denied(names(said)).hint(missing(said.message())),
-        (_, "53100") => room::none("there is no room left on the server's disk"),
+        (_, "53100") => room::none(FULL),
         (_, "53300") => Failure::unavailable("the server has no connection left"),
         ("53", _) => Failure::unavailable("the server has not enough memory or other means"),
         (_, "57P01") => Failure::unavailable("the connection was ended at the server"),
@@ -97,6 +99,11 @@ fn said_by_server(said: &DbError) -> Failure {
             (None, Some(table)) => format!("a constraint of {table} does not hold"),
             _ => "a constraint does not hold".to_owned(),
         }),
+        // A full disk, as a rule: of a checkpoint that failed it tells no more than this, and not in every language.
+        ("XX", _) if said.routine() == Some("RequestCheckpoint") => {
+            Failure::failed("the server cannot write what it holds in memory to its disk")
+                .hint("make room there; the server's log says more")
+        }
         ("XX", _) => Failure::failed(format!("the server finds its data or itself damaged ({code})"))
             .hint("look into the server's log"),
         _ => Failure::failed(format!("the server ended it with error {code}"))

@@ -5,10 +5,10 @@
 //! timeline; one that crashes gives a number again of which nothing had come to its disk. So something of the transaction does,
 //! before its number is written down.
 use super::{
+    super::servers::limit_length,
     Postgres,
     connection::{POLL, Session, Use},
     error::told,
-    query::limit_length,
     statements::split,
 };
 use crate::resource::{CallCtx, Failure, FailureKind, database::Executed};

@@ -1,18 +1,13 @@
 //! What Backout's user would have to be granted on the server for what the site grants to packages.
 use super::{
+    super::servers::Lacking,
     Postgres,
     connection::{Use, while_wanted},
+    copies,
     error::told,
     fence::{self, SETTING, quoted},
 };
 use crate::resource::{CallCtx, Failure, Right, Rights};
-
-/// What cannot be done, and the statement that makes it possible.
-#[derive(Debug)]
-pub struct Lacking {
-    pub what: String,
-    pub say: String,
-}
 
 const ABLE: &str = "SELECT r.rolsuper, pg_has_role(r.oid, d.datdba, 'MEMBER'), \
         pg_has_role(r.oid, 'pg_read_all_stats'::regrole, 'USAGE'), pg_has_role(r.oid, 'pg_signal_backend'::regrole, 'USAGE'), \
@@ -52,6 +47,9 @@ async fn look(postgres: &Postgres, rights: &Rights, call: &CallCtx) -> Result<Ve
     if superuser {
         let refused = (reads || writes) && !postgres.server.allow_superuser;
         let say = "trust them with the server: `allow-superuser = true`, or grant no `read` and `write`".to_owned();
+        if copies && let Err(failure) = copies::way(postgres, call).await {
+            lacks(true, &failure.message, failure.hint.unwrap_or_default());
+        }
         lacks(refused, "no script says SQL as a superuser, who can do anything on the server", say);
         return Ok(found);
     }

@@ -1,5 +1,10 @@
 //! What scripts may ask in SQL. That it only reads is the server's doing: a transaction that is read-only stays so.
-use super::{Postgres, connection::Use, error::told};
+use super::{
+    super::servers::{limit_length, too_much},
+    Postgres,
+    connection::Use,
+    error::told,
+};
 use crate::resource::{
     CallCtx, Failure,
     database::{MAX_BYTES, MAX_ROWS},
@@ -39,18 +44,4 @@ pub async fn query(postgres: &Postgres, sql: &str, call: &CallCtx) -> Result<Vec
     }
     session.finished();
     Ok(rows)
-}
-
-fn too_much() -> Failure {
-    Failure::invalid(format!("the answer has more than {MAX_ROWS} rows or {MAX_BYTES} bytes"))
-}
-
-pub fn limit_length(sql: &str, most: usize) -> Result<(), Failure> {
-    if sql.len() > most {
-        return Err(Failure::invalid(format!("the statement is longer than {most} bytes")));
-    }
-    if sql.contains('\0') {
-        return Err(Failure::invalid("a statement has no NUL in it"));
-    }
-    Ok(())
 }

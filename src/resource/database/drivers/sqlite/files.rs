@@ -4,7 +4,9 @@ use rustix::{
     fs::{CWD, RenameFlags, renameat_with},
     io::Errno,
 };
+use serde::{Deserialize, Serialize};
 use std::{
+    ffi::OsString,
     fs::{DirBuilder, File, Metadata, Permissions},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
@@ -109,30 +111,50 @@ fn make_one(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives a copy the owner, mode and extended attributes (access lists, security labels) of the live file, without which an
-/// application could not use it after an exchange.
-pub fn dress(copy: &Path, like: &Path) -> Result<(), Failure> {
-    let dressed = || -> io::Result<()> {
-        let (is, should) = (copy.metadata()?, like.metadata()?);
-        if (is.uid(), is.gid()) != (should.uid(), should.gid()) {
-            std::os::unix::fs::chown(copy, Some(should.uid()), Some(should.gid()))?;
-        }
-        for name in xattr::list(like)? {
+/// Owner, mode and extended attributes (access lists, security labels) of a file.
+#[derive(Serialize, Deserialize)]
+pub struct Dress {
+    pub user: u32,
+    pub group: u32,
+    pub mode: u32,
+    attributes: Vec<(OsString, Vec<u8>)>,
+}
+
+impl Dress {
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let is = path.metadata()?;
+        let mut attributes = Vec::new();
+        for name in xattr::list(path)? {
             // Kernels sign and measure files with these; they are no property that could be copied.
             if name == "security.ima" || name == "security.evm" {
                 continue;
             }
-            let value = xattr::get(like, &name)?;
-            if let Some(value) = value
-                && xattr::get(copy, &name)?.as_ref() != Some(&value)
-            {
-                xattr::set(copy, &name, &value)?;
+            if let Some(value) = xattr::get(path, &name)? {
+                attributes.push((name, value));
             }
         }
-        if copy.metadata()?.mode() != should.mode() {
-            std::fs::set_permissions(copy, should.permissions())?;
+        Ok(Self { user: is.uid(), group: is.gid(), mode: is.mode(), attributes })
+    }
+
+    pub fn put(&self, copy: &Path) -> io::Result<()> {
+        let is = copy.metadata()?;
+        if (is.uid(), is.gid()) != (self.user, self.group) {
+            std::os::unix::fs::chown(copy, Some(self.user), Some(self.group))?;
+        }
+        for (name, value) in &self.attributes {
+            if xattr::get(copy, name)?.as_ref() != Some(value) {
+                xattr::set(copy, name, value)?;
+            }
+        }
+        if copy.metadata()?.mode() != self.mode {
+            std::fs::set_permissions(copy, Permissions::from_mode(self.mode))?;
         }
         Ok(())
-    };
-    dressed().map_err(|e| told("give the copy the owner and mode of the database", e))
+    }
+}
+
+/// Gives a copy those of the live file, without which an application could not use it after an exchange.
+pub fn dress(copy: &Path, like: &Path) -> Result<(), Failure> {
+    let dressed = Dress::of(like).and_then(|dress| dress.put(copy));
+    dressed.map_err(|e| told("give the copy the owner and mode of the database", e))
 }

@@ -1,5 +1,6 @@
 //! SQLite: one file, no server. Everything that a server would do for us (keep applications out, tell who is connected, rename
 //! a database) is done with the file system here.
+mod archive;
 mod base;
 mod connection;
 mod duplicate;
@@ -17,12 +18,14 @@ mod query;
 mod salvage;
 mod standby;
 
+use super::archives::known;
 use crate::resource::{
     CallCtx, Failure, Pace,
     copies::{Exchange, Fingerprint, Lost, MutateCopies, ObserveCopies, Restored, Snapshot},
-    database::{Executed, Mutate, Observe, Session, salvage::Salvaged},
+    database::{Executed, Mutate, Observe, Section, Session, salvage::Salvaged},
     room::{self, Need},
 };
+use archive::Shelf;
 use async_trait::async_trait;
 use places::Places;
 use proof::Stand;
@@ -42,6 +45,8 @@ pub struct Sqlite {
     name: String,
     path: PathBuf,
     exclusive: bool,
+    /// Where copies are archived; else they stand by.
+    shelf: Option<Shelf>,
 }
 
 /// Within this process, by path. SQLite's locks belong to the process and vanish when it closes any descriptor of the file, so
@@ -83,8 +88,10 @@ impl Turns {
 }
 
 impl Sqlite {
-    pub fn new(name: &str, path: &Path, exclusive: bool) -> Self {
-        Self { name: name.to_owned(), path: path.to_owned(), exclusive }
+    pub fn new(name: &str, path: &Path, section: &Section) -> Self {
+        let repository = section.method.repository();
+        let shelf = repository.map(|repository| Shelf { repository: repository.clone(), name: name.to_owned() });
+        Self { name: name.to_owned(), path: path.to_owned(), exclusive: section.exclusive, shelf }
     }
 
     /// What a copy elsewhere would take.
@@ -157,8 +164,13 @@ impl ObserveCopies for Sqlite {
     }
 
     async fn loss(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
-        let snapshot = snapshot.clone();
-        self.call(Turn::Shared, call, move |places, call| {
+        let (snapshot, shelf) = (snapshot.clone(), self.shelf.clone());
+        // An archive is looked at in a file, which one call at a time may have.
+        let turn = if snapshot.is_archived() { Turn::Copying } else { Turn::Shared };
+        self.call(turn, call, move |places, call| {
+            if archive::is_away(places, &snapshot)? {
+                return archive::loss(places, &snapshot, known(shelf.as_ref())?, call);
+            }
             let live = places.live()?;
             // A report of what has happened; that it cannot be counted does not put it in doubt.
             let mut done = false;
@@ -180,8 +192,11 @@ impl ObserveCopies for Sqlite {
     }
 
     async fn inspect(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<(), Failure> {
-        let snapshot = snapshot.clone();
+        let (snapshot, shelf) = (snapshot.clone(), self.shelf.clone());
         self.call(Turn::Shared, call, move |places, call| {
+            if archive::is_away(places, &snapshot)? {
+                return archive::inspect(&snapshot, known(shelf.as_ref())?, call);
+            }
             let copy = places.copy_of(&snapshot)?;
             match proof::stand(&copy, places.live().ok().as_ref())? {
                 Stand::By(standby) => proof::check(&copy, &standby, &snapshot.fingerprint, call).map(|_| ()),
@@ -194,6 +209,11 @@ impl ObserveCopies for Sqlite {
 
     async fn quiet(&self, call: &CallCtx) -> Result<(), Failure> {
         self.call(Turn::Copying, call, |_, _| Ok(())).await
+    }
+
+    async fn repository(&self) -> Result<Option<String>, Failure> {
+        let Some(Shelf { repository, .. }) = self.shelf.clone() else { return Ok(None) };
+        blocking(move || repository.is_there().map(|()| Some(repository.name.clone()))).await
     }
 
     async fn aside_bytes(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Option<u64>, Failure> {
@@ -215,12 +235,23 @@ impl ObserveCopies for Sqlite {
 #[async_trait]
 impl MutateCopies for Sqlite {
     async fn take(&self, id: &str, call: &CallCtx) -> Result<Snapshot, Failure> {
-        let (id, exclusive) = (id.to_owned(), self.exclusive);
-        self.call(Turn::Copying, call, move |places, call| standby::take(places, &id, exclusive, call)).await
+        let (id, exclusive, shelf) = (id.to_owned(), self.exclusive, self.shelf.clone());
+        self.call(Turn::Copying, call, move |places, call| match &shelf {
+            Some(shelf) => archive::take(places, &id, exclusive, shelf, call),
+            None => standby::take(places, &id, exclusive, call),
+        })
+        .await
     }
 
     async fn refresh(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
-        let (snapshot, exclusive) = (snapshot.clone(), self.exclusive);
+        let (snapshot, exclusive, shelf) = (snapshot.clone(), self.exclusive, self.shelf.clone());
+        if snapshot.is_archived() {
+            return self
+                .call(Turn::Copying, call, move |places, call| {
+                    archive::refresh(places, &snapshot, exclusive, known(shelf.as_ref())?, call)
+                })
+                .await;
+        }
         self.call(Turn::Alone, call, move |places, call| standby::refresh(places, &snapshot, exclusive, call)).await
     }
 
@@ -231,6 +262,15 @@ impl MutateCopies for Sqlite {
             ));
         }
         let snapshot = snapshot.clone();
+        if snapshot.is_archived() {
+            let (snapshot, shelf) = (snapshot.clone(), self.shelf.clone());
+            // Where it is not away, nobody asks for the repository.
+            self.call(Turn::Copying, call, move |places, call| match archive::is_away(places, &snapshot)? {
+                true => archive::stage(places, &snapshot, known(shelf.as_ref())?, call),
+                false => Ok(()),
+            })
+            .await?;
+        }
         let runtime = Handle::current();
         self.call(Turn::Alone, call, move |places, call| {
             exchange::exchange(places, &snapshot, call, |evidence| runtime.block_on(call.evidence(evidence)))
@@ -239,8 +279,12 @@ impl MutateCopies for Sqlite {
     }
 
     async fn discard(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<u64, Failure> {
-        let snapshot = snapshot.clone();
-        self.call(Turn::Alone, call, move |places, _| standby::discard(places, &snapshot)).await
+        let (snapshot, shelf) = (snapshot.clone(), self.shelf.clone());
+        self.call(Turn::Alone, call, move |places, _| {
+            archive::discard(places, &snapshot, &shelf)?;
+            standby::discard(places, &snapshot)
+        })
+        .await
     }
 }
 

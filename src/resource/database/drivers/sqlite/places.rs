@@ -7,6 +7,8 @@
 //! .backout/NAME/ID/standby.db      the copy of snapshot ID
 //! .backout/NAME/ID/proof.json      what the copy was proven to hold, and how its file looked then
 //! .backout/NAME/ID/aside.db        what was live before the copy was exchanged with it
+//! .backout/NAME/ID/mark            how its archives are known, where it is archived
+//! .backout/NAME/ID/looked.db       an archive, while it is looked at
 //! .backout/NAME/ID/base.db         where that differs from what came back: how it was there
 //! ```
 use super::files::{self, Kind};
@@ -114,7 +116,7 @@ impl Places {
     /// `conflict` when the database was moved to another folder since, for nothing can be exchanged from there.
     pub fn copy_of(&self, snapshot: &Snapshot) -> Result<Copy, Failure> {
         let copy = self.copy(&snapshot.id)?;
-        if !snapshot.is_half_made() && copy.standby().to_string_lossy() != snapshot.place {
+        if !snapshot.is_half_made() && !snapshot.is_archived() && copy.standby().to_string_lossy() != snapshot.place {
             return Err(Failure::conflict("the copy belongs to a database in another folder"));
         }
         Ok(copy)
@@ -154,6 +156,12 @@ impl Copy {
     pub fn new_base(&self) -> PathBuf {
         self.folder.join("base.new")
     }
+    pub fn mark(&self) -> PathBuf {
+        self.folder.join("mark")
+    }
+    pub fn looked(&self) -> PathBuf {
+        self.folder.join("looked.db")
+    }
     pub fn proof(&self) -> PathBuf {
         self.folder.join("proof.json")
     }
@@ -166,9 +174,9 @@ impl Copy {
         let blocks = self.all().into_iter().filter_map(|path| path.symlink_metadata().ok()).map(|file| file.blocks());
         blocks.fold(0, |sum, blocks| sum.saturating_add(blocks.saturating_mul(512)))
     }
-    /// Everything that Backout ever puts there.
+    /// Everything that Backout ever puts there, but for the mark, which goes last.
     pub fn all(&self) -> Vec<PathBuf> {
-        let databases = [self.standby(), self.aside(), self.base(), self.new_base()];
+        let databases = [self.standby(), self.aside(), self.base(), self.new_base(), self.looked()];
         let sides = databases.iter().flat_map(|path| SIDES.map(|side| beside(path, side)));
         let mut all: Vec<PathBuf> = sides.collect();
         all.extend([self.proof(), self.proof().with_extension("new")]);

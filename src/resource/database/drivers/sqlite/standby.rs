@@ -59,13 +59,15 @@ fn snapshot(id: &str, copy: &Copy, copied: u64, fingerprint: Fingerprint, detect
         fingerprint,
         copied,
         detector: detector.to_owned(),
+        position: None,
+        chosen: None,
     })
 }
 
 /// Copies and compares inside one read transaction of the source, so both see the same moment, whatever the product writes
 /// meanwhile. In WAL mode writers go on, and what they write stays in the WAL until the transaction ends. In the other
 /// journal modes a reader keeps commits waiting; that is how they work, and the price of a copy of one moment.
-fn make(live: &Live, copy: &Copy, call: &CallCtx) -> Result<Fingerprint, Failure> {
+pub fn make(live: &Live, copy: &Copy, call: &CallCtx) -> Result<Fingerprint, Failure> {
     let source = connection::reading(&live.path, call).map_err(connection::unproven)?;
     source.execute_batch("BEGIN").and_then(|()| tables_seen(&source)).map_err(connection::unproven)?;
     let pages: u64 = pragma(&source, "page_count")?;
@@ -132,13 +134,13 @@ fn has_room(what: &str, copy: &Copy, bytes: u64) -> Result<(), Failure> {
     room::check(what, Need { bytes, files: 0 }, Need { bytes: present, files: 0 }, folder)
 }
 
-fn durable(path: &Path) -> Result<(), Failure> {
+pub fn durable(path: &Path) -> Result<(), Failure> {
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| files::told("make the copy durable", e))?;
     files::sync_parents(&[path])
 }
 
 /// Tries on two files of no meaning, so that a rollback does not find out.
-fn can_exchange(copy: &Copy) -> Result<(), Failure> {
+pub fn can_exchange(copy: &Copy) -> Result<(), Failure> {
     let [one, other] = copy.trial();
     let made = File::create(&one).and_then(|_| File::create(&other));
     let result = made.map_err(|e| files::told("make a file", e)).and_then(|_| files::exchange(&one, &other));
@@ -237,7 +239,7 @@ fn by_pages(live: &Live, held: Held, copy: &Copy, old: &Snapshot, call: &CallCtx
 
 pub const DETECTOR: &str = "page difference";
 
-fn in_time(call: &CallCtx) -> io::Result<()> {
+pub fn in_time(call: &CallCtx) -> io::Result<()> {
     if Instant::now() < call.deadline {
         Ok(())
     } else {
@@ -261,8 +263,9 @@ pub fn discard(places: &Places, snapshot: &Snapshot) -> Result<u64, Failure> {
     Ok(bytes)
 }
 
-fn remove_all(copy: &Copy) -> Result<u64, Failure> {
+pub fn remove_all(copy: &Copy) -> Result<u64, Failure> {
     let bytes = clear(copy)?;
+    files::remove(&copy.mark())?;
     match std::fs::remove_dir(&copy.folder) {
         Ok(()) => files::sync_parents(&[&copy.folder])?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}

@@ -105,6 +105,10 @@ impl Observe for Server {
         Ok(Some(past))
     }
 
+    async fn promql(&self, query: &str, call: &CallCtx) -> Result<Option<f64>, Failure> {
+        Ok(instant(&self.api, query, call).await?.data)
+    }
+
     async fn wrong(&self, names: &[String], call: &CallCtx) -> Vec<(String, Failure)> {
         let answers = self.now(names, call).await;
         answers.into_iter().filter_map(|(name, answer)| Some((name, answer.err()?))).collect()

@@ -7,8 +7,9 @@ mod identity;
 use super::{
     super::{Before, Codes, Command, Mark, Mutate, Observe, Status},
     file_log,
+    folder::LOOK_AGAIN,
     lines::Search,
-    process::record::{Home, LOOK_AGAIN},
+    process::record::Home,
 };
 use crate::resource::{
     CallCtx, Failure,

@@ -6,6 +6,7 @@ pub mod supervisor;
 
 use super::{
     super::{Before, Mark, Mutate, Observe, Process, Status},
+    folder::LOOK_AGAIN,
     lines::Search,
 };
 use crate::resource::{
@@ -16,7 +17,7 @@ use crate::resource::{
     },
 };
 use async_trait::async_trait;
-use record::{Home, LOOK_AGAIN, Record, StopOrder};
+use record::{Home, Record, StopOrder};
 use rustix::{
     io::Errno,
     process::{Pid, Signal, test_kill_process},

@@ -1,24 +1,19 @@
+use super::super::folder::{Folder, refused};
 use crate::resource::{
     CallCtx, Failure,
     process::{Ended, Identity, blocking, since_boot},
 };
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
 pub const FORMAT: u32 = 1;
-/// How often is looked while waiting for somebody else.
-pub const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// What is known of the last start. The supervisor writes it while it lives; Backout does when there is none, in its turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,17 +53,17 @@ pub struct StopOrder {
     pub within: Duration,
 }
 
-/// The private folder of one service: lock, record, log. What its messages say may reach a script, so they name no path.
+/// Its folder: lock, record, log.
 #[derive(Clone, Debug)]
-pub struct Home(PathBuf);
+pub struct Home(Folder);
 
 impl Home {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self(dir.into())
+        Self(Folder::new(dir))
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
@@ -76,11 +71,8 @@ impl Home {
 
     /// Nobody else may look into it: a log may say anything.
     pub fn prepare(&self) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(self.log())?;
-        for folder in [self.0.clone(), self.log()] {
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        }
-        Ok(())
+        self.0.prepare()?;
+        Folder::new(self.log()).prepare()
     }
 
     pub fn record(&self) -> Result<Option<Record>, Failure> {
@@ -107,12 +99,12 @@ impl Home {
 
     /// Durable when it returns.
     pub fn save(&self, record: &Record) -> io::Result<()> {
-        self.replace("record.json", record)?;
-        File::open(&self.0)?.sync_all()
+        self.0.replace("record.json", record)?;
+        self.0.sync()
     }
 
     pub fn order_stop(&self, order: &StopOrder) -> io::Result<()> {
-        self.replace("stop.json", order)
+        self.0.replace("stop.json", order)
     }
 
     /// What was ordered from this supervisor; nothing when it was told by a bare signal.
@@ -124,21 +116,9 @@ impl Home {
         serde_json::from_slice(&fs::read(self.0.join(name)).ok()?).ok()
     }
 
-    fn replace(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
-        let new = self.0.join(format!("{name}.new"));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(value)?)?;
-        file.sync_all()?;
-        fs::rename(new, self.0.join(name))
-    }
-
-    fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(self.0.join(name))
-    }
-
     /// Whether a supervisor lives. Its lock goes with it, whatever ends it; a process id could be somebody else's by now.
     pub fn held(&self) -> io::Result<bool> {
-        match self.open("lock") {
+        match self.0.open("lock") {
             // Looking takes a shared lock for a moment, so that those who look do not see each other.
             Ok(file) => refused(flock(&file, FlockOperation::NonBlockingLockShared)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -148,7 +128,7 @@ impl Home {
 
     /// The supervisor's lock; none when there is another supervisor.
     pub fn hold(&self) -> io::Result<Option<File>> {
-        let file = self.open("lock")?;
+        let file = self.0.open("lock")?;
         let patience = Instant::now() + Duration::from_secs(5);
         while refused(flock(&file, FlockOperation::NonBlockingLockExclusive))? {
             // Either there is another one, or somebody looks just now.
@@ -160,32 +140,11 @@ impl Home {
         Ok(Some(file))
     }
 
-    /// The turn of one Backout to start or stop, waited for. The kernel ends the turn of one that was killed.
+    /// As `Folder` has it.
     pub async fn take_turn(&self, call: &CallCtx) -> Result<File, Failure> {
-        loop {
-            let home = self.clone();
-            let turn = blocking(move || home.prepare().and_then(|()| home.turn())).await?;
-            match turn.map_err(|e| Failure::failed(format!("its folder cannot be used: {e}")))? {
-                Some(turn) => return Ok(turn),
-                None if call.remaining().is_zero() => {
-                    return Err(Failure::conflict("another Backout is starting or stopping it"));
-                }
-                None => tokio::time::sleep(LOOK_AGAIN).await,
-            }
-        }
-    }
-
-    /// None while another one is at it.
-    fn turn(&self) -> io::Result<Option<File>> {
-        let file = self.open("turn")?;
-        Ok((!refused(flock(&file, FlockOperation::NonBlockingLockExclusive))?).then_some(file))
-    }
-}
-
-fn refused(result: Result<(), Errno>) -> io::Result<bool> {
-    match result {
-        Ok(()) => Ok(false),
-        Err(Errno::WOULDBLOCK) => Ok(true),
-        Err(e) => Err(e.into()),
+        let home = self.clone();
+        let prepared = blocking(move || home.prepare()).await?;
+        prepared.map_err(|e| Failure::failed(format!("its folder cannot be used: {e}")))?;
+        self.0.take_turn(call).await
     }
 }

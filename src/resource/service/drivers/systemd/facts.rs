@@ -4,29 +4,11 @@ use super::{
     bus::{Bus, SERVICE},
     unit::Unit,
 };
-use crate::resource::{Failure, process::User};
+use crate::resource::{Failure, process::User, service::Facts};
 use std::{path::PathBuf, time::Duration};
 
 /// For all that has to be asked.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Words that may name a file: command lines, environment.
-    pub words: Vec<String>,
-    /// Where these are relative to.
-    pub dir: PathBuf,
-    /// Its own file, and those that add to it: who may write them decides about all the rest.
-    pub files: Vec<PathBuf>,
-    /// All else is relative to this, for the unit.
-    pub root: Option<PathBuf>,
-    /// As whom it runs.
-    pub user: String,
-    /// As whom its manager runs.
-    pub owner: String,
-    /// What keeps it from being started.
-    pub trouble: Option<String>,
-}
 
 /// One of `ExecStartEx` and the like: program, arguments, flags, and when it last ran.
 type Line = (String, Vec<String>, Vec<String>, u64, u64, u64, u64, u32, i32, i32);
@@ -89,5 +71,5 @@ async fn ask(section: &Systemd) -> Result<Facts, Failure> {
     };
     let dir = PathBuf::from(if dir.is_empty() { "/" } else { dir });
     let root = Some(text("RootDirectory").await).filter(|root| !root.is_empty()).map(PathBuf::from);
-    Ok(Facts { words, dir, files, root, user, owner, trouble })
+    Ok(Facts { words, dir, files, root, mounts: None, user, owner, trouble })
 }

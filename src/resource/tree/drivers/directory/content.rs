@@ -122,6 +122,51 @@ impl Content {
     }
 }
 
+/// The same of what is written to it; `seen` gets every block and its place.
+pub struct Poured<F> {
+    content: Content,
+    block: Vec<u8>,
+    number: u64,
+    seen: F,
+}
+
+impl<F: FnMut(u64, &[u8]) -> io::Result<()>> Poured<F> {
+    pub fn new(seen: F) -> Self {
+        Self { content: Content::default(), block: Vec::new(), number: 0, seen }
+    }
+
+    fn block(&mut self) -> io::Result<()> {
+        self.content.block(self.number, &self.block);
+        (self.seen)(self.number * BLOCK as u64, &self.block)?;
+        self.number += 1;
+        self.block.clear();
+        Ok(())
+    }
+
+    /// Digest and size.
+    pub fn end(mut self) -> io::Result<(Digest, u64)> {
+        let size = self.number * BLOCK as u64 + self.block.len() as u64;
+        if !self.block.is_empty() {
+            self.block()?;
+        }
+        Ok((self.content.end(size), size))
+    }
+}
+
+impl<F: FnMut(u64, &[u8]) -> io::Result<()>> io::Write for Poured<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&bytes[..taken]);
+        if self.block.len() == BLOCK {
+            self.block()?;
+        }
+        Ok(taken)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 pub fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(BLOCK).all(|chunk| *chunk == ZEROS[..chunk.len()])
 }
@@ -158,7 +203,7 @@ fn read_full(file: BorrowedFd, at: u64, buffer: &mut [u8]) -> io::Result<usize> 
 /// the system sets by itself (SELinux, IMA) are not among them.
 pub type Attributes = Vec<(String, Vec<u8>)>;
 
-fn kept(name: &str) -> bool {
+pub fn kept(name: &str) -> bool {
     name.starts_with("user.")
         || matches!(name, "security.capability" | "system.posix_acl_access" | "system.posix_acl_default")
 }

@@ -122,9 +122,9 @@ impl Copier<'_> {
         self.work.go_on()?;
         let made = match &want.what {
             What::Folder => self.make_folder(path),
-            What::File { first: Some(first), .. } => self.link_names(first, path),
+            What::File { first: Some(first), .. } => self.copy.link_names(first, path),
             What::File { .. } => self.copy_file(path),
-            What::Link { target } => self.make_link(path, target, want),
+            What::Link { target } => self.copy.make_link(path, target, want),
             What::Other { .. } => return Ok(()),
         };
         match made {
@@ -145,18 +145,6 @@ impl Copier<'_> {
         rustix::fs::mkdirat(folder, path.name(), Mode::RWXU)?;
         self.touched.insert(path.clone());
         Ok(())
-    }
-
-    fn link_names(&mut self, first: &RelPath, path: &RelPath) -> io::Result<()> {
-        let of = self.copy.folder(&first.folder())?.try_clone_to_owned()?;
-        let folder = self.copy.folder(&path.folder())?;
-        Ok(rustix::fs::linkat(of, first.name(), folder, path.name(), AtFlags::empty())?)
-    }
-
-    fn make_link(&mut self, path: &RelPath, target: &RelPath, want: &Record) -> io::Result<()> {
-        let folder = self.copy.folder(&path.folder())?;
-        rustix::fs::symlinkat(target.as_bytes(), folder, path.name())?;
-        mark_link(folder, path, want)
     }
 
     fn copy_file(&mut self, path: &RelPath) -> io::Result<()> {
@@ -266,6 +254,18 @@ impl Cursor<'_> {
             self.at = folder.map(|folder| (path.clone(), folder));
         }
         Ok(self.at.as_ref().map_or(self.root, |(_, folder)| folder.as_fd()))
+    }
+
+    pub fn link_names(&mut self, first: &RelPath, path: &RelPath) -> io::Result<()> {
+        let of = self.folder(&first.folder())?.try_clone_to_owned()?;
+        let folder = self.folder(&path.folder())?;
+        Ok(rustix::fs::linkat(of, first.name(), folder, path.name(), AtFlags::empty())?)
+    }
+
+    pub fn make_link(&mut self, path: &RelPath, target: &RelPath, want: &Record) -> io::Result<()> {
+        let folder = self.folder(&path.folder())?;
+        rustix::fs::symlinkat(target.as_bytes(), folder, path.name())?;
+        mark_link(folder, path, want)
     }
 
     fn forget(&mut self, path: &RelPath) {

@@ -4,7 +4,7 @@
 //! from what was live into what is live now; the last rename, of what was live to `aside`, says that all of them are there.
 //! Until then `standby` is not the folder that the proof names, and whoever finds that goes on where it stopped.
 use super::{
-    Configured,
+    Configured, archive,
     listing::file_type,
     path::RelPath,
     place::{ASIDE, Live, Node, STANDBY, Slot, open_writable, remove_all},
@@ -40,6 +40,9 @@ pub struct Evidence {
     /// What is live before; `None`: the tree is gone.
     pub live: Option<Node>,
     pub standby: Node,
+    /// The archive that the stand-by came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
 }
 
 pub enum Ready {
@@ -49,10 +52,14 @@ pub enum Ready {
     Done(Restored),
 }
 
+pub fn not_exclusive() -> Failure {
+    Failure::denied("the tree is not exclusive to this product in the site, so it is not exchanged")
+}
+
 /// Changes nothing, unless an earlier call was interrupted after its point of no return.
 pub fn prepare(tree: &Configured, snapshot: &Snapshot, work: &Work) -> Result<Ready, Failure> {
     if !tree.section.exclusive {
-        return Err(Failure::denied("the tree is not exclusive to this product in the site, so it is not exchanged"));
+        return Err(not_exclusive());
     }
     let live = Live::find(&tree.section.path)?;
     let locks = Locks::of(&live.path);
@@ -71,7 +78,10 @@ pub fn prepare(tree: &Configured, snapshot: &Snapshot, work: &Work) -> Result<Re
     free(&slot.path.join(STANDBY), true)?;
     let side = now.map(|_| live.root()).transpose()?;
     let lost = standby::lost(side.as_ref().map(AsFd::as_fd), &proof, work)?;
-    Ok(Ready::ToExchange { evidence: Evidence { live: now, standby: proof.header.root }, lost })
+    Ok(Ready::ToExchange {
+        evidence: Evidence { live: now, standby: proof.header.root, archive: archive::named(snapshot) },
+        lost,
+    })
 }
 
 /// The copy is live. Whether it may count as restored depends on what has happened to it since.
@@ -158,7 +168,7 @@ fn excludes(proof: &Proof) -> Result<Excludes, Failure> {
 }
 
 /// No process has anything in it, nothing is mounted there.
-fn free(path: &Path, there: bool) -> Result<(), Failure> {
+pub fn free(path: &Path, there: bool) -> Result<(), Failure> {
     if !there {
         return Ok(());
     }

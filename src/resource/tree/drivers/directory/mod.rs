@@ -1,4 +1,6 @@
-//! A tree that is a directory of this host. Its copies lie beside it, in `.backout`, so that an exchange is a rename.
+//! A tree that is a directory of this host. Its copies lie beside it, in `.backout`, so that an exchange is a rename; or in a
+//! repository, from which they come there when they are needed.
+mod archive;
 mod content;
 mod copy;
 mod duplicate;
@@ -45,6 +47,7 @@ impl Configured {
     /// A copy belongs to the place that it was made beside.
     fn same_place(&self, live: &Live, snapshot: &Snapshot) -> Result<(), Failure> {
         if snapshot.is_half_made()
+            || snapshot.is_archived()
             || Slot::path(live, &self.name, &snapshot.id)?.display().to_string() == snapshot.place
         {
             return Ok(());
@@ -110,14 +113,33 @@ impl ObserveCopies for Directory {
     }
     async fn loss(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
         let snapshot = snapshot.clone();
-        self.look(Some(call), move |tree, work| standby::loss(tree, &snapshot, work)).await
+        self.look(Some(call), move |tree, work| {
+            if snapshot.is_archived() && !archive::is_staged(tree, &snapshot)? {
+                return archive::loss(tree, &snapshot, work);
+            }
+            standby::loss(tree, &snapshot, work)
+        })
+        .await
     }
     async fn inspect(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<(), Failure> {
         let snapshot = snapshot.clone();
-        self.look(Some(call), move |tree, work| standby::inspect(tree, &snapshot, work)).await
+        self.look(Some(call), move |tree, work| {
+            if snapshot.is_archived() && !archive::is_staged(tree, &snapshot)? {
+                return archive::inspect(tree, &snapshot, work);
+            }
+            standby::inspect(tree, &snapshot, work)
+        })
+        .await
     }
     async fn quiet(&self, call: &CallCtx) -> Result<(), Failure> {
         self.look(Some(call), standby::quiet).await
+    }
+    async fn repository(&self) -> Result<Option<String>, Failure> {
+        self.look(None, |tree, _| match &tree.section.archive {
+            Some(repository) => repository.is_there().map(|()| Some(repository.name.clone())),
+            None => Ok(None),
+        })
+        .await
     }
     async fn exchanged(&self, snapshot: &Snapshot, evidence: &[serde_json::Value]) -> Result<Exchange, Failure> {
         let (snapshot, evidence) = (snapshot.clone(), evidence.to_vec());
@@ -129,13 +151,25 @@ impl ObserveCopies for Directory {
 impl MutateCopies for Directory {
     async fn take(&self, id: &str, call: &CallCtx) -> Result<Snapshot, Failure> {
         let id = id.to_owned();
-        self.change(call, move |tree, work| standby::take(tree, &id, work)).await
+        self.change(call, move |tree, work| match tree.section.archive {
+            Some(_) => archive::take(tree, &id, work),
+            None => standby::take(tree, &id, work),
+        })
+        .await
     }
     async fn refresh(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Snapshot, Failure> {
         let snapshot = snapshot.clone();
-        self.change(call, move |tree, work| standby::refresh(tree, &snapshot, work)).await
+        self.change(call, move |tree, work| match snapshot.is_archived() {
+            true => archive::refresh(tree, &snapshot, work),
+            false => standby::refresh(tree, &snapshot, work),
+        })
+        .await
     }
     async fn exchange(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<Restored, Failure> {
+        if snapshot.is_archived() {
+            let known = snapshot.clone();
+            self.change(call, move |tree, work| archive::stage(tree, &known, work)).await?;
+        }
         let known = snapshot.clone();
         let ready = self.change(call, move |tree, work| exchange::prepare(tree, &known, work)).await?;
         let (evidence, lost) = match ready {
@@ -149,7 +183,11 @@ impl MutateCopies for Directory {
     }
     async fn discard(&self, snapshot: &Snapshot, call: &CallCtx) -> Result<u64, Failure> {
         let snapshot = snapshot.clone();
-        self.change(call, move |tree, work| exchange::discard(tree, &snapshot, work)).await
+        self.change(call, move |tree, work| {
+            archive::discard(tree, &snapshot, work)?;
+            exchange::discard(tree, &snapshot, work)
+        })
+        .await
     }
 }
 

@@ -21,6 +21,8 @@ use std::{
 
 const NAME: &str = "proof";
 const UNFINISHED: &str = "proof.new";
+/// Of an archive: what it was found to hold, so that going back can be reckoned without reading all of it. It proves nothing.
+const ARCHIVED: &str = "archived";
 const FORMAT: u32 = 1;
 
 /// Files that changed less than this before the proof was begun are not known by their times.
@@ -59,6 +61,14 @@ impl Proof {
     }
 
     pub fn write(&self, slot: &Slot) -> Result<(), Failure> {
+        self.write_as(slot, NAME)
+    }
+
+    pub fn write_archived(&self, slot: &Slot) -> Result<(), Failure> {
+        self.write_as(slot, ARCHIVED)
+    }
+
+    fn write_as(&self, slot: &Slot, name: &str) -> Result<(), Failure> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file =
             rustix::fs::openat(&slot.folder, UNFINISHED, flags, Mode::RUSR | Mode::WUSR).beside("write a proof")?;
@@ -72,13 +82,21 @@ impl Proof {
         }
         let file = writer.into_inner().map_err(|e| e.into_error()).beside("write a proof")?;
         file.sync_all().beside("write a proof")?;
-        rustix::fs::renameat(&slot.folder, UNFINISHED, &slot.folder, NAME).beside("write a proof")?;
+        rustix::fs::renameat(&slot.folder, UNFINISHED, &slot.folder, name).beside("write a proof")?;
         slot.sync()
     }
 
     /// `None`: there is none, or it is not whole; both mean that nothing is proven.
     pub fn read(slot: &Slot) -> Result<Option<Self>, Failure> {
-        let file = match open(&slot.folder, NAME, OFlags::empty()) {
+        Self::read_as(slot, NAME)
+    }
+
+    pub fn read_archived(slot: &Slot) -> Result<Option<Self>, Failure> {
+        Self::read_as(slot, ARCHIVED)
+    }
+
+    fn read_as(slot: &Slot, name: &str) -> Result<Option<Self>, Failure> {
+        let file = match open(&slot.folder, name, OFlags::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             Err(e) => return Err(e).beside("read a proof"),
@@ -100,8 +118,16 @@ impl Proof {
     }
 
     pub fn remove(slot: &Slot) -> Result<(), Failure> {
-        for name in [NAME, UNFINISHED] {
-            match rustix::fs::unlinkat(&slot.folder, name, AtFlags::empty()) {
+        Self::remove_each(slot, &[NAME, UNFINISHED])
+    }
+
+    pub fn remove_archived(slot: &Slot) -> Result<(), Failure> {
+        Self::remove_each(slot, &[ARCHIVED])
+    }
+
+    fn remove_each(slot: &Slot, names: &[&str]) -> Result<(), Failure> {
+        for name in names {
+            match rustix::fs::unlinkat(&slot.folder, *name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(e).beside("remove a proof"),
             }

@@ -86,7 +86,7 @@ pub fn refresh(tree: &Configured, snapshot: &Snapshot, work: &Work) -> Result<Sn
 }
 
 /// What is kept aside must not be taken for a stand-by.
-fn not_exchanged(slot: &Slot, proof: Option<&Proof>) -> Result<(), Failure> {
+pub fn not_exchanged(slot: &Slot, proof: Option<&Proof>) -> Result<(), Failure> {
     let half = match (proof, slot.node(STANDBY)?) {
         (Some(proof), Some(standby)) => !standby.is(&proof.header.root),
         _ => false,
@@ -162,6 +162,8 @@ fn bring(
         fingerprint: proof.header.fingerprint,
         copied,
         detector: "full compare".to_owned(),
+        position: None,
+        chosen: None,
     })
 }
 
@@ -182,7 +184,7 @@ pub fn still_changing(paths: &BTreeSet<RelPath>) -> Failure {
 }
 
 /// A few of many.
-fn some<'a>(paths: impl ExactSizeIterator<Item = &'a RelPath>) -> String {
+pub fn some<'a>(paths: impl ExactSizeIterator<Item = &'a RelPath>) -> String {
     const SHOWN: usize = 3;
     let more = paths.len().saturating_sub(SHOWN);
     let shown = paths.take(SHOWN).map(RelPath::brief).collect::<Vec<_>>().join(", ");

@@ -55,12 +55,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An operation as the thread that does it sees it.
+/// An operation as the thread that does it sees it, and those that help it.
+#[derive(Clone)]
 pub struct Work {
     /// `None`: a short look that nobody follows.
     call: Option<CallCtx>,
     given_up: Arc<AtomicBool>,
-    stage: Mutex<Stage>,
+    stage: Arc<Mutex<Stage>>,
     /// Looks only, so it may end at any time.
     looks: bool,
     pace: OnceLock<Arc<Pace>>,
@@ -90,7 +91,7 @@ pub async fn on_a_thread<T: Send + 'static>(
     let given_up = Arc::new(AtomicBool::new(false));
     let waiting = Waiting(given_up.clone());
     let stage = Stage { text: "", done: 0, total: 0, told: Instant::now() };
-    let mine = Work { call: call.cloned(), given_up, stage: Mutex::new(stage), looks, pace: OnceLock::new() };
+    let mine = Work { call: call.cloned(), given_up, stage: Arc::new(Mutex::new(stage)), looks, pace: OnceLock::new() };
     let result = tokio::task::spawn_blocking(move || {
         mine.go_on()?;
         work(&mine)

@@ -88,7 +88,10 @@ pub async fn large_objects(session: &Client) -> Result<Option<Part>, Failure> {
     let whose = "COPY (SELECT m.oid, m.lomowner::regrole, \
             (SELECT string_agg(item::text, ' ' ORDER BY item::text) FROM unnest(coalesce(m.lomacl, acldefault('L', m.lomowner))) item), \
             obj_description(m.oid, 'pg_largeobject') FROM pg_largeobject_metadata m) TO STDOUT";
-    let pages = "COPY (SELECT loid, pageno, data FROM pg_largeobject) TO STDOUT";
+    // Where nothing is kept, zeros are read: neither holes nor zeros at the end of a page are anything that an application sees.
+    let pages = "COPY (SELECT loid, pageno, data, size FROM (SELECT loid, pageno, rtrim(data, '\\x00'::bytea) AS data, \
+                CASE WHEN lead(pageno) OVER (PARTITION BY loid ORDER BY pageno) IS NULL THEN length(data) END AS size \
+            FROM pg_largeobject) p WHERE length(data) > 0 OR size IS NOT NULL) TO STDOUT";
     let mut objects = 0;
     for (i, query) in [whose, pages].into_iter().enumerate() {
         let mut rows = pin!(session.copy_out(query).await.map_err(told)?);

@@ -6,6 +6,7 @@
 //! server's own hash functions would be no faster, for writing out the values is most of the work, and are not made to
 //! withstand somebody who looks for two rows with one hash. Rows that are copied are digested as they pass, so the
 //! source is read once.
+pub use super::super::super::sum::Sum;
 use super::super::{
     Postgres,
     connection::{Session, Use},
@@ -15,7 +16,6 @@ use super::mark::quoted;
 use crate::resource::{CallCtx, Failure, copies::Part};
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use sha2::{Digest, Sha256};
 use std::{
     pin::pin,
     sync::{
@@ -59,6 +59,14 @@ pub struct Table {
     pub bytes: u64,
     /// Others refer to it.
     referred: bool,
+    /// Its number, the number of its file, and of the file of its long values; 0: there is none.
+    pub oid: u32,
+    pub file: u32,
+    pub long: u32,
+    /// Which columns these are: one that is dropped and made again is told by no file.
+    pub shape: String,
+    /// The server's log does not tell all that may change what is read of it.
+    pub untold: bool,
 }
 
 impl Table {
@@ -66,11 +74,8 @@ impl Table {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
     }
 
-    /// For people: `orders`, `audit.log`.
     pub fn shown(&self) -> String {
-        let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-$ ".contains(c));
-        let word = |name: &str| if plain(name) { name.to_owned() } else { quoted(name) };
-        if self.schema == "public" { word(&self.name) } else { format!("{}.{}", word(&self.schema), word(&self.name)) }
+        shown(&self.schema, &self.name)
     }
 
     pub fn columns(&self) -> String {
@@ -78,8 +83,30 @@ impl Table {
     }
 }
 
+/// For people: `orders`, `audit.log`.
+pub fn shown(schema: &str, name: &str) -> String {
+    let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-$ ".contains(c));
+    let word = |name: &str| if plain(name) { name.to_owned() } else { quoted(name) };
+    if schema == "public" { word(name) } else { format!("{}.{}", word(schema), word(name)) }
+}
+
 /// Children that got a parent later may have their columns in another order in a copy, so there names give the order.
+///
+/// Not told by the log are unlogged tables, those of other access methods, and values that are shown by what is declared
+/// elsewhere: the names of other things (`regclass` and its like), the columns of a row in a column; also inside of others.
 const TABLES: &str = "
+WITH RECURSIVE holds(type, part) AS (
+    SELECT DISTINCT a.atttypid, a.atttypid FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
+    WHERE r.relkind = 'r' AND r.relnamespace <> 'pg_catalog'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
+    UNION
+    SELECT holds.type, p.part FROM holds JOIN pg_type t ON t.oid = holds.part,
+        LATERAL (VALUES (t.typelem), (t.typbasetype), ((SELECT rngsubtype FROM pg_range WHERE rngtypid = t.oid)),
+                        ((SELECT rngsubtype FROM pg_range WHERE rngmultitypid = t.oid))) p(part)
+    WHERE p.part <> 0
+), names(type) AS (
+    SELECT holds.type FROM holds JOIN pg_type t ON t.oid = holds.part
+    WHERE t.typtype = 'c' OR t.typnamespace = 'pg_catalog'::regnamespace AND t.typname ~ '^reg' AND t.typtype = 'b'
+)
 SELECT n.nspname::text, c.relname::text, coalesce(pg_table_size(c.oid), 0),
     array(SELECT quote_ident(a.attname) FROM pg_attribute a
           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
@@ -91,7 +118,13 @@ SELECT n.nspname::text, c.relname::text, coalesce(pg_table_size(c.oid), 0),
     array(SELECT format_type(a.atttypid, NULL) FROM pg_index x, unnest(x.indkey) WITH ORDINALITY k(num, place), pg_attribute a
           WHERE x.indrelid = c.oid AND x.indisprimary AND k.place <= x.indnkeyatts AND a.attrelid = c.oid AND a.attnum = k.num
           ORDER BY k.place),
-    EXISTS (SELECT FROM pg_constraint f WHERE f.confrelid = c.oid AND f.contype = 'f')
+    EXISTS (SELECT FROM pg_constraint f WHERE f.confrelid = c.oid AND f.contype = 'f'),
+    c.oid, coalesce(pg_relation_filenode(c.oid), 0), coalesce(pg_relation_filenode(nullif(c.reltoastrelid, 0)), 0),
+    c.relpersistence <> 'p' OR coalesce((SELECT amname <> 'heap' FROM pg_am m WHERE m.oid = c.relam), true)
+        OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                   AND a.atttypid IN (SELECT type FROM names)),
+    md5(coalesce((SELECT string_agg(concat_ws(' ', a.attnum, a.atttypid, quote_ident(a.attname), a.attmissingval::text), ',' ORDER BY a.attnum)
+                  FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), ''))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
 ORDER BY CASE n.nspname WHEN 'public' THEN '' ELSE n.nspname END COLLATE \"C\", c.relname COLLATE \"C\"";
@@ -107,6 +140,11 @@ pub async fn tables(session: &Client) -> Result<Vec<Table>, Failure> {
             columns: row.get(3),
             key: row.get::<_, Vec<String>>(4).into_iter().zip(row.get::<_, Vec<String>>(5)).collect(),
             referred: row.get(6),
+            oid: row.get(7),
+            file: row.get(8),
+            long: row.get(9),
+            untold: row.get(10),
+            shape: row.get(11),
         })
         .collect())
 }
@@ -188,36 +226,6 @@ async fn lock(session: &Client, tables: &[Table]) -> Result<usize, Failure> {
         }
     }
     Ok(locked)
-}
-
-/// Rows, added up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sum {
-    pub rows: u64,
-    limbs: [u64; 4],
-}
-
-impl Sum {
-    pub fn add(&mut self, row: &[u8]) {
-        self.rows += 1;
-        let digest = Sha256::digest(row);
-        let mut carry = false;
-        for (limb, bytes) in self.limbs.iter_mut().zip(digest.chunks_exact(8)) {
-            let word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
-            let (sum, over) = limb.overflowing_add(word);
-            let (sum, again) = sum.overflowing_add(u64::from(carry));
-            (*limb, carry) = (sum, over || again);
-        }
-    }
-
-    pub fn part(&self, name: String) -> Part {
-        let mut digest = Sha256::new();
-        digest.update(self.rows.to_le_bytes());
-        for limb in self.limbs {
-            digest.update(limb.to_le_bytes());
-        }
-        Part { name, count: self.rows, digest: super::mark::hex(&digest.finalize()) }
-    }
 }
 
 /// How far the reading of many tables is.
@@ -335,24 +343,34 @@ where
 
 /// What tables hold at one moment. The connections come back.
 pub async fn read(moment: Moment, what: &'static str, call: &CallCtx) -> Result<(Moment, Vec<Part>), Failure> {
+    let (moment, sums) = sums(moment, what, call).await?;
+    let parts = parts(&moment.tables, &sums);
+    Ok((moment, parts))
+}
+
+pub fn parts(tables: &[Table], sums: &[Sum]) -> Vec<Part> {
+    tables.iter().zip(sums).map(|(table, sum)| sum.part(table.shown())).collect()
+}
+
+pub async fn sums(moment: Moment, what: &'static str, call: &CallCtx) -> Result<(Moment, Vec<Sum>), Failure> {
     let coding = coding(moment.first()?).await?;
     let news = News::new(what, &moment.tables, call);
     let Moment { sessions, snapshot, tables } = moment;
     let work = move |session: Arc<Session>, table: Table| {
         let (coding, news) = (coding.clone(), news.clone());
-        async move { Ok(pass(&session, None, &table, &coding, &news).await?.part(table.shown())) }
+        async move { pass(&session, None, &table, &coding, &news).await }
     };
-    let (sessions, parts) = shared(sessions, tables.clone(), work).await?;
-    Ok((Moment { sessions, snapshot, tables }, parts))
+    let (sessions, sums) = shared(sessions, tables.clone(), work).await?;
+    Ok((Moment { sessions, snapshot, tables }, sums))
 }
 
-/// Brings tables over, each connection in a transaction of its own for each table; `parts` of what was brought over.
+/// Brings tables over, each connection in a transaction of its own for each table; the sums of what was brought over.
 pub async fn bring(
     moment: Moment,
     targets: Vec<Session>,
     tables: Vec<Table>,
     call: &CallCtx,
-) -> Result<(Moment, Vec<Session>, Vec<Part>), Failure> {
+) -> Result<(Moment, Vec<Session>, Vec<Sum>), Failure> {
     let coding = coding(moment.first()?).await?;
     let news = News::new("copying", &tables, call);
     let Moment { sessions, snapshot, tables: all } = moment;
@@ -364,41 +382,10 @@ pub async fn bring(
             to.batch_execute("BEGIN").await.map_err(told)?;
             let sum = pass(from, Some(to), &table, &coding, &news).await?;
             to.batch_execute("COMMIT").await.map_err(told)?;
-            Ok(sum.part(table.shown()))
+            Ok(sum)
         }
     };
-    let (pairs, parts) = shared(pairs, tables, work).await?;
+    let (pairs, sums) = shared(pairs, tables, work).await?;
     let (sessions, targets) = pairs.into_iter().unzip();
-    Ok((Moment { sessions, snapshot, tables: all }, targets, parts))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sum_needs_no_order_and_sees_what_is_there_twice() {
-        let sum = |rows: &[&str]| {
-            let mut sum = Sum::default();
-            rows.iter().for_each(|row| sum.add(row.as_bytes()));
-            sum.part("t".into())
-        };
-        assert_eq!(sum(&["a\n", "b\n", "c\n"]), sum(&["c\n", "a\n", "b\n"]));
-        assert_ne!(sum(&["a\n", "a\n"]), sum(&["b\n", "b\n"]));
-        assert_ne!(sum(&["a\n"]), sum(&["a\n", "a\n"]));
-        let part = sum(&[]);
-        assert_eq!((part.count, part.digest.len()), (0, 64));
-    }
-
-    #[test]
-    fn carries_go_through() {
-        let mut sum = Sum { rows: 0, limbs: [u64::MAX; 4] };
-        sum.add(b"x");
-        let mut plain = Sum::default();
-        plain.add(b"x");
-        // All ones is minus one.
-        let (first, borrow) = plain.limbs[0].overflowing_sub(1);
-        assert_eq!(sum.limbs[0], first);
-        assert!(borrow || sum.limbs[1..] == plain.limbs[1..]);
-    }
+    Ok((Moment { sessions, snapshot, tables: all }, targets, sums))
 }

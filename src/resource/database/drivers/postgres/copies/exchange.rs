@@ -9,12 +9,12 @@
 //! Which is which, their numbers tell: a database keeps its own under any name.
 use super::super::{
     Postgres, activity,
-    connection::{Use, in_time},
+    connection::Use,
     error::{self, told},
     fence,
 };
 use super::{
-    beside, closed, content, loss,
+    around, beside, closed, content, detector, later,
     mark::{self, Found, Is, Mark, Names, Stand, comment, quoted},
     standby, turn, whose,
 };
@@ -25,7 +25,7 @@ use crate::resource::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio_postgres::{Client, error::SqlState};
 
 #[derive(Serialize, Deserialize)]
@@ -44,8 +44,8 @@ struct Sides {
     session: String,
 }
 
-/// Refuses what an exchange would leave behind with what goes aside.
-pub async fn possible(admin: &Client, names: &Names, exclusive: bool) -> Result<(), Failure> {
+/// Refuses what an exchange would leave behind with what goes aside, unless the site says by name that it may.
+pub async fn possible(postgres: &Postgres, admin: &Client, names: &Names, exclusive: bool) -> Result<(), Failure> {
     let superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
     if !admin.query_one(superuser, &[]).await.map_err(told)?.get::<_, bool>(0) {
         return Err(Failure::denied("only a superuser can make copies of a database of PostgreSQL").hint(
@@ -53,51 +53,81 @@ pub async fn possible(admin: &Client, names: &Names, exclusive: bool) -> Result<
              or ALTER ROLE … SUPERUSER",
         ));
     }
-    let subscriptions = "SELECT subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = $1 ORDER BY 1";
-    let subscriptions = listed(admin, subscriptions, names).await?;
+    let subscriptions = "SELECT subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = $1 AND subname <> ALL($2) ORDER BY 1";
+    let subscriptions = listed(admin, subscriptions, (postgres, names)).await?;
     if !subscriptions.is_empty() {
         return Err(Failure::conflict(format!(
             "the database subscribes to others, and a copy would not go on where it stands: {subscriptions}"
-        )));
+        ))
+        .hint(LEAVE_BEHIND));
     }
     if exclusive {
-        let slots = "SELECT slot_name::text FROM pg_replication_slots WHERE database = $1 ORDER BY 1";
-        let slots = listed(admin, slots, names).await?;
+        let slots =
+            "SELECT slot_name::text FROM pg_replication_slots WHERE database = $1 AND slot_name <> ALL($2) ORDER BY 1";
+        let slots = listed(admin, slots, (postgres, names)).await?;
         if !slots.is_empty() {
             return Err(Failure::conflict(format!(
                 "replication slots follow the database, and an exchange would leave them behind: {slots}"
-            )));
+            ))
+            .hint(LEAVE_BEHIND));
         }
     }
     Ok(())
 }
 
-async fn listed(admin: &Client, query: &str, names: &Names) -> Result<String, Failure> {
-    let rows = admin.query(query, &[&names.live]).await.map_err(told)?;
+const LEAVE_BEHIND: &str = "drop it, or say `leave-behind = [\"…\"]` in the section of the database: it then goes aside with what is set aside";
+
+async fn listed(admin: &Client, query: &str, (of, names): (&Postgres, &Names)) -> Result<String, Failure> {
+    let rows = admin.query(query, &[&names.live, &of.server.around.leave_behind]).await.map_err(told)?;
     let list: Vec<String> = rows.iter().take(5).map(|row| row.get(0)).collect();
     Ok(crate::plain::no_commands(&list.join(", ")))
 }
 
 pub async fn exchange(postgres: &Postgres, snapshot: &Snapshot, call: &CallCtx) -> Result<Restored, Failure> {
+    later::forget(postgres);
     let admin = turn(postgres, call).await?;
     let names = Names::of(postgres, &snapshot.id);
     let standby = match mark::stand(&admin, &names, &snapshot.place).await? {
         Stand::By(found) => found,
+        // All but what stands around it was done.
+        Stand::Live { aside: Some(aside) } if aside.mark.as_ref().is_some_and(|mark| mark.pending) => {
+            around::settle(postgres, &admin, &aside, call).await?;
+            let lost = later::leave(postgres, &names, None, call).await;
+            return Ok(Restored { exchanged: true, aside: Some(names.aside.clone()), lost });
+        }
         Stand::Live { .. } => return Err(Failure::conflict("the copy was exchanged before, and is live")),
         Stand::Gone | Stand::Half(_) => return Err(Failure::unproven("the copy is gone, or was never finished")),
     };
     // An upgrade may have dropped it. That is no reason not to go back.
     let live = mark::find(&admin, &names.live).await?;
     if live.is_some() {
-        possible(&admin, &names, true).await?;
-        nobody(&admin, &names).await?;
+        possible(postgres, &admin, &names, true).await?;
+        around::reachable(postgres, &admin, call).await?;
+        if postgres.server.around.pooler.is_none() {
+            nobody(&admin, &names).await?;
+        }
     }
     standby::check(postgres, &admin, &names, snapshot, call).await?;
     if live.is_some() {
         advance(postgres, &admin, &names, &standby, snapshot, call).await?;
     }
-    swap(&admin, &names, live.as_ref(), postgres.tag(call), call).await?;
-    // However much there is, it is done. Only now it is counted.
+    // From here on clients wait.
+    around::pause(postgres).await?;
+    let transaction = match swap(postgres, &admin, &names, live.as_ref(), call).await {
+        Ok(transaction) => transaction,
+        Err(failure) => {
+            return Err(match around::resume(postgres).await {
+                Ok(()) => failure,
+                Err(held) => Failure { message: format!("{}; {}", failure.message, held.message), ..failure },
+            });
+        }
+    };
+    match mark::find(&admin, &names.aside).await? {
+        Some(aside) => around::settle(postgres, &admin, &aside, call).await?,
+        None => around::resume(postgres).await?,
+    }
+    detector::forget(&admin, &names).await;
+    // However much there is, it is done.
     call.progress(COUNTING, 0, 0);
     let Some(_) = live else {
         let parts = snapshot.fingerprint.parts.iter().filter(|part| part.count > 0);
@@ -105,20 +135,11 @@ pub async fn exchange(postgres: &Postgres, snapshot: &Snapshot, call: &CallCtx) 
             parts.map(|part| Lost { part: part.name.clone(), rows: 0, changed: 0, missing: part.count }).collect();
         return Ok(Restored { exchanged: true, aside: None, lost });
     };
-    Ok(Restored { exchanged: true, aside: Some(names.aside.clone()), lost: counted(postgres, &names, call).await })
+    let lost = later::leave(postgres, &names, Some(transaction), call).await;
+    Ok(Restored { exchanged: true, aside: Some(names.aside.clone()), lost })
 }
 
-/// The product is still down, so it has little time.
-const COUNTED_WITHIN: Duration = Duration::from_secs(30);
-
-async fn counted(postgres: &Postgres, names: &Names, call: &CallCtx) -> Vec<Lost> {
-    let deadline = call.deadline.min(Instant::now() + COUNTED_WITHIN);
-    let call = CallCtx { deadline, ..call.clone() };
-    let counted = in_time(&call, loss::of_what_is_aside(postgres, names, &call)).await;
-    counted.unwrap_or_else(|failure| vec![Lost::uncounted(&failure.message)])
-}
-
-async fn nobody(admin: &Client, names: &Names) -> Result<(), Failure> {
+pub async fn nobody(admin: &Client, names: &Names) -> Result<(), Failure> {
     let others = activity::others(admin, &names.live).await?;
     if others.is_empty() {
         return Ok(());
@@ -156,15 +177,18 @@ async fn advance(
 }
 
 async fn swap(
+    postgres: &Postgres,
     admin: &Client,
     names: &Names,
     live: Option<&Found>,
-    session: String,
     call: &CallCtx,
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
+    if live.is_some() {
+        nobody(admin, names).await?;
+    }
     // Whoever waits to connect is kept waiting, so not for long.
     admin.batch_execute("BEGIN; SET LOCAL lock_timeout = '10s'").await.map_err(told)?;
-    let (evidence, statements) = prepared(admin, names, live, session).await?;
+    let (evidence, statements) = prepared(postgres, admin, names, live, postgres.tag(call)).await?;
     if let Err(e) = admin.batch_execute(&statements.join("; ")).await {
         let _ = admin.batch_execute("ROLLBACK").await;
         if error::is(&e, &SqlState::OBJECT_IN_USE) {
@@ -173,16 +197,19 @@ async fn swap(
         }
         return Err(told(e));
     }
+    let transaction = evidence.exchange.transaction.clone();
     let evidence = serde_json::to_value(evidence).map_err(|e| Failure::failed(e.to_string()))?;
     call.evidence(evidence).await?;
     // The gate reads the evidence when its time is over, so nothing may be begun after that.
     if Instant::now() >= call.deadline {
         return Err(Failure::timed_out("the time was over before anything was exchanged"));
     }
-    admin.batch_execute("COMMIT").await.map_err(told)
+    admin.batch_execute("COMMIT").await.map_err(told)?;
+    Ok(transaction)
 }
 
 async fn prepared(
+    postgres: &Postgres,
     admin: &Client,
     names: &Names,
     live: Option<&Found>,
@@ -212,6 +239,8 @@ async fn prepared(
             of: names.live.clone(),
             proof: None,
             comment: live.comment.clone(),
+            pending: around::anything(postgres),
+            since: None,
         };
         statements.push(format!("ALTER DATABASE {stands} RENAME TO {aside}"));
         statements.push(comment(&names.aside, Some(&mark.text()?)));
@@ -253,7 +282,13 @@ pub async fn exchanged(
     Ok(if now == Some(then.standby) {
         match then.live {
             None => Exchange::Done { aside: "nothing was live".to_owned() },
-            Some(old) if aside == Some(old) => Exchange::Done { aside: names.aside },
+            Some(old) if aside == Some(old) => {
+                let admin = postgres.maintenance(Use::Writing, call).await?;
+                if let Some(aside) = mark::find(&admin, &names.aside).await? {
+                    around::settle(postgres, &admin, &aside, call).await?;
+                }
+                Exchange::Done { aside: names.aside }
+            }
             Some(_) => Exchange::Unclear(format!(
                 "the copy is live as {}, but what was live is not there as {}",
                 names.live, names.aside

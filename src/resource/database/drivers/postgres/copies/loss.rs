@@ -1,32 +1,39 @@
 //! What an exchange would set aside, counted row by row.
 use super::super::{Postgres, connection::Use, error::told};
 use super::{
-    closed,
-    content::{Moment, Table},
+    clone, closed,
+    content::{self, Moment, Table},
     mark::{self, Names, Stand},
     merge::merge,
+    salvage::base,
+    standby::ABREAST,
     turn,
 };
 use crate::resource::{
     CallCtx, Failure, FailureKind,
-    copies::{Lost, Snapshot},
+    copies::{Fingerprint, Lost, Snapshot},
 };
 use std::ops::ControlFlow;
 use tokio_postgres::Client;
 
 pub async fn loss(postgres: &Postgres, snapshot: &Snapshot, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
+    if snapshot.comes_later() {
+        return Err(clone::not_made());
+    }
     let admin = turn(postgres, call).await?;
     let names = Names::of(postgres, &snapshot.id);
     match mark::stand(&admin, &names, &snapshot.place).await? {
         Stand::By(found) => {
-            let goes = match Moment::of(postgres, &names.live, 1, call).await {
+            let goes = match Moment::of(postgres, &names.live, ABREAST, call).await {
                 Ok(moment) => moment,
                 Err(e) if e.kind == FailureKind::NotFound => return Ok(all(snapshot)),
                 Err(e) => return Err(e),
             };
-            let visit = closed::visit(postgres, &admin, &found, &snapshot.fingerprint, (1, Use::Looking), call);
+            // While nobody can have been in it, it holds what it was proven to hold.
+            let stands = closed::proven(&admin, &found, &snapshot.fingerprint).await?;
+            let visit = closed::visit(postgres, &admin, &found, &snapshot.fingerprint, (ABREAST, Use::Looking), call);
             let comes = Moment::by(visit.await?).await?;
-            between(&goes, &comes, call).await
+            Ok(between(goes, comes, stands.then_some(&snapshot.fingerprint), call).await?.0)
         }
         // After the exchange: what it has set aside. A report of what has happened; that it cannot be counted does not
         // put it in doubt.
@@ -44,31 +51,55 @@ fn all(snapshot: &Snapshot) -> Vec<Lost> {
     parts.map(|part| Lost { part: part.name.clone(), rows: 0, changed: 0, missing: part.count }).collect()
 }
 
-pub async fn of_what_is_aside(postgres: &Postgres, names: &Names, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
-    let goes = Moment::of(postgres, &names.aside, 1, call).await?;
-    let comes = Moment::of(postgres, &names.live, 1, call).await?;
-    between(&goes, &comes, call).await
+async fn of_what_is_aside(postgres: &Postgres, names: &Names, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
+    let goes = aside(postgres, names, call).await?;
+    let comes = Moment::of(postgres, &names.live, ABREAST, call).await?;
+    Ok(between(goes, comes, None, call).await?.0)
 }
 
-async fn between(goes: &Moment, comes: &Moment, call: &CallCtx) -> Result<Vec<Lost>, Failure> {
+/// What was set aside. What is kept for salvage was never live.
+pub async fn aside(postgres: &Postgres, names: &Names, call: &CallCtx) -> Result<Moment, Failure> {
+    let mut goes = Moment::of(postgres, &names.aside, ABREAST, call).await?;
+    goes.tables.retain(|table| table.schema != base::SCHEMA);
+    Ok(goes)
+}
+
+/// Tables as a whole first, as fast as they can be read; the rows of those that differ then, by their keys. `known`: what comes
+/// holds.
+pub async fn between(
+    goes: Moment,
+    comes: Moment,
+    known: Option<&Fingerprint>,
+    call: &CallCtx,
+) -> Result<(Vec<Lost>, Moment, Moment), Failure> {
+    let read = |moment: Moment| content::read(moment, "comparing", call);
+    let (goes, ours, comes, theirs) = match known {
+        Some(known) => {
+            let (goes, ours) = read(goes).await?;
+            (goes, ours, comes, known.parts.clone())
+        }
+        None => {
+            let ((goes, ours), (comes, theirs)) = futures_util::try_join!(read(goes), read(comes))?;
+            (goes, ours, comes, theirs)
+        }
+    };
     let same = |a: &Table, b: &Table| a.schema == b.schema && a.name == b.name;
-    let (ours, theirs) = (goes.first()?, comes.first()?);
+    let (live, then) = (goes.first()?, comes.first()?);
     let mut lost = Vec::new();
-    for table in &goes.tables {
-        let part = table.shown();
-        call.progress(&format!("comparing {part}"), 0, 0);
+    for (table, part) in goes.tables.iter().zip(ours).filter(|(_, part)| !theirs.contains(part)) {
+        call.progress(&format!("comparing {}", part.name), 0, 0);
         lost.push(match comes.tables.iter().find(|then| same(then, table)) {
-            Some(then) => compared(ours, theirs, table, then).await?,
-            None => Lost { part, rows: count(ours, table).await?, changed: 0, missing: 0 },
+            Some(other) => compared(live, then, table, other).await?,
+            None => Lost { part: part.name, rows: part.count, changed: 0, missing: 0 },
         });
     }
     for table in &comes.tables {
         if !goes.tables.iter().any(|now| same(now, table)) {
-            lost.push(Lost { part: table.shown(), rows: 0, changed: 0, missing: count(theirs, table).await? });
+            lost.push(Lost { part: table.shown(), rows: 0, changed: 0, missing: count(then, table).await? });
         }
     }
-    lost.retain(|l| (l.rows, l.changed, l.missing) != (0, 0, 0));
-    Ok(lost)
+    lost.retain(|l| !l.is_nothing());
+    Ok((lost, goes, comes))
 }
 
 async fn count(session: &Client, table: &Table) -> Result<u64, Failure> {

@@ -3,6 +3,7 @@
 //! Each carries a mark as its comment. Nothing without the mark of the same live database and the same snapshot is ever
 //! written to, renamed or dropped, whatever its name.
 use super::super::{Postgres, error::told};
+use super::{clone, detector::Since};
 use crate::resource::{Failure, copies::Fingerprint};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,10 +27,17 @@ impl Names {
         let aside = bounded(&format!("backout_{live}_{id}_aside"));
         Self { live, id: id.to_owned(), standby, aside }
     }
+
+    /// Of the copy that a rehearsal takes for the live database.
+    pub fn for_rehearsal(live: &str) -> Self {
+        let standby = super::rehearsal::name(live);
+        let aside = bounded(&format!("{standby}_aside"));
+        Self { live: live.to_owned(), id: "rehearsal".to_owned(), standby, aside }
+    }
 }
 
 /// The whole name decides, also where only its beginning has room.
-fn bounded(name: &str) -> String {
+pub fn bounded(name: &str) -> String {
     if name.len() <= LONGEST {
         return name.to_owned();
     }
@@ -48,6 +56,8 @@ pub enum Is {
     Making,
     StandBy,
     Aside,
+    /// The live one of a rehearsal.
+    Rehearsal,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,6 +69,12 @@ pub struct Mark {
     pub proof: Option<Proof>,
     /// What the live database had for a comment when the copy was made.
     pub comment: Option<String>,
+    /// It was exchanged, and what stands around it does not follow yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
+    /// From where on changes are looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
 }
 
 /// A stand-by counts as proven while it is closed to everybody and its row in `pg_database` is the one that closed it. Who
@@ -103,11 +119,13 @@ pub struct Found {
     pub comment: Option<String>,
     pub mark: Option<Mark>,
     /// Made by an operation that was killed before it could mark it: nobody has ever been in it.
-    unborn: bool,
+    pub unborn: bool,
+    /// Closed, and without a mark.
+    bare: bool,
 }
 
 const FIND: &str = "SELECT d.oid, d.datname::text, d.datallowconn, d.xmin::text, shobj_description(d.oid, 'pg_database'), \
-        NOT d.datallowconn AND d.datconnlimit = 0 AND pg_database_size(d.oid) <= pg_database_size(t.oid) + 65536 \
+        CASE WHEN NOT d.datallowconn AND d.datconnlimit = 0 THEN pg_database_size(d.oid) <= pg_database_size(t.oid) + 65536 END \
      FROM pg_database d, pg_database t WHERE t.datname = 'template0' AND d.datname = $1";
 
 pub async fn find(admin: &Client, name: &str) -> Result<Option<Found>, Failure> {
@@ -115,8 +133,9 @@ pub async fn find(admin: &Client, name: &str) -> Result<Option<Found>, Failure> 
     Ok(row.map(|row| {
         let comment: Option<String> = row.get(4);
         let mark = comment.as_deref().and_then(Mark::read);
-        let unborn = comment.is_none() && row.get::<_, Option<bool>>(5).unwrap_or(false);
-        Found { oid: row.get(0), name: row.get(1), open: row.get(2), row: row.get(3), comment, mark, unborn }
+        let empty: Option<bool> = row.get(5);
+        let (unborn, bare) = (comment.is_none() && empty == Some(true), comment.is_none() && empty.is_some());
+        Found { oid: row.get(0), name: row.get(1), open: row.get(2), row: row.get(3), comment, mark, unborn, bare }
     }))
 }
 
@@ -151,6 +170,7 @@ pub async fn stand(admin: &Client, names: &Names, place: &str) -> Result<Stand, 
         (_, Some(aside)) => Stand::Live { aside: Some(aside) },
         (Some(found), _) if found.is(names, &[Is::StandBy]) => Stand::By(found),
         (Some(found), _) if found.unborn || found.is(names, &[Is::Making]) => Stand::Half(found),
+        (Some(found), _) if found.bare && clone::announced(admin, names).await? => Stand::Half(found),
         (Some(_), _) => {
             return Err(Failure::conflict(format!("a database {} is there that is not Backout's", names.standby)));
         }
@@ -214,7 +234,8 @@ mod tests {
 
     #[test]
     fn only_a_whole_mark_is_one() {
-        let mark = Mark { is: Is::StandBy, id: "7".into(), of: "a'b\"".into(), proof: None, comment: Some("x".into()) };
+        let (id, of, comment) = ("7".into(), "a'b\"".into(), Some("x".into()));
+        let mark = Mark { is: Is::StandBy, id, of, proof: None, comment, pending: false, since: None };
         let text = mark.text().unwrap();
         assert_eq!(Mark::read(&text).unwrap().of, "a'b\"");
         assert!(Mark::read(&text[..text.len() - 1]).is_none());

@@ -2,7 +2,10 @@
 //!
 //! Neither the archive nor the password lies on a disk: both are files in memory, which the tools open by the number of their
 //! descriptor, and which are gone when Backout is.
-use super::super::Postgres;
+use super::super::{
+    Postgres,
+    error::{FULL, told},
+};
 use crate::resource::{
     CallCtx, Failure,
     database::{Host, Tls},
@@ -13,10 +16,12 @@ use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::Write,
+    io::{PipeReader, PipeWriter, Write},
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
+    process::Stdio,
 };
+use tokio_postgres::Client;
 
 /// A file of this process, for its children.
 struct Memory(File);
@@ -55,12 +60,20 @@ const FOLDERS: &str = "/usr/lib/postgresql";
 const USUAL: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/usr/local/pgsql/bin", "/opt/bin"];
 
 impl Tools {
+    /// For the server that `admin` is connected to.
+    pub async fn of(postgres: &Postgres, admin: &Client, call: &CallCtx) -> Result<Self, Failure> {
+        let version: String = admin.query_one("SHOW server_version_num", &[]).await.map_err(told)?.get(0);
+        let version = version.parse().map_err(|_| Failure::failed("the server does not tell its version"))?;
+        Self::find(postgres, version, &postgres.tag(call), call).await
+    }
+
     /// `version`: of the server, as `server_version_num` has it.
-    pub async fn find(postgres: &Postgres, version: u32, tag: &str, call: &CallCtx) -> Result<Self, Failure> {
+    async fn find(postgres: &Postgres, version: u32, tag: &str, call: &CallCtx) -> Result<Self, Failure> {
         let major = version / 10_000;
-        let mut found = blocking(folders).await?;
+        let named = postgres.server.tools.clone();
+        let elsewhere = named.is_some();
         let mut known = Vec::new();
-        for folder in found.drain(..) {
+        for folder in blocking(move || folders(named)).await? {
             if let Some(its) = version_of(&folder, call).await {
                 known.push((its, folder));
             }
@@ -74,7 +87,11 @@ impl Tools {
             return Err(Failure::failed(format!(
                 "a copy needs `pg_dump` and `pg_restore` of version {major} or newer, {seen}"
             ))
-            .hint(format!("install the package postgresql-client-{major}, or its like")));
+            .hint(if elsewhere {
+                "`tools` in the section of the database is the folder that is looked into".to_owned()
+            } else {
+                format!("install the package postgresql-client-{major}, or say where they are: `tools` in the section of the database")
+            }));
         };
         let server = &postgres.server;
         let password = Memory::new("backout")?;
@@ -162,9 +179,44 @@ impl Tools {
         self.run("pg_restore", &arguments, call).await
     }
 
+    /// All of a database that nobody else is in, as one stream. What repeats is not compressed: a repository finds it again.
+    /// `coding`: of the database; what a server cannot convert is carried over as it is.
+    pub async fn dump(&self, database: &str, coding: &str, out: PipeWriter, call: &CallCtx) -> Result<(), Failure> {
+        let arguments = [
+            "--format=custom".to_owned(),
+            "--compress=0".to_owned(),
+            "--no-subscriptions".to_owned(),
+            "--no-password".to_owned(),
+            format!("--encoding={coding}"),
+            format!("--dbname={}", conninfo(database)),
+        ];
+        self.run_with("pg_dump", &arguments, (Stdio::null(), out.into()), call).await
+    }
+
+    /// The same into an empty database.
+    pub async fn restore(&self, database: &str, from: PipeReader, call: &CallCtx) -> Result<(), Failure> {
+        let arguments = [
+            "--format=custom".to_owned(),
+            "--exit-on-error".to_owned(),
+            "--no-password".to_owned(),
+            format!("--dbname={}", conninfo(database)),
+        ];
+        self.run_with("pg_restore", &arguments, (from.into(), Stdio::piped()), call).await
+    }
+
     async fn run(&self, tool: &str, arguments: &[String], call: &CallCtx) -> Result<(), Failure> {
+        self.run_with(tool, arguments, (Stdio::null(), Stdio::piped()), call).await
+    }
+
+    async fn run_with(
+        &self,
+        tool: &str,
+        arguments: &[String],
+        streams: (Stdio, Stdio),
+        call: &CallCtx,
+    ) -> Result<(), Failure> {
         let program = self.folder.join(tool);
-        let attended = Attended::start(&program, arguments, &self.env)
+        let attended = Attended::between(&program, arguments, &self.env, streams)
             .map_err(|e| Failure::failed(format!("`{tool}` cannot be run: {e}")))?;
         let (well, said) = attended
             .ended(call.deadline)
@@ -181,7 +233,7 @@ impl Tools {
     fn failed(&self, tool: &str, said: &Collected) -> Failure {
         let text = said.text(&self.redaction);
         if text.contains("No space left on device") || text.contains("could not extend file") {
-            return room::none("there is no room left on the server's disk");
+            return room::none(FULL);
         }
         let mut lines = text.lines();
         let error = lines.find(|line| line.contains("ERROR:") || line.contains("FATAL:") || line.contains("error:"));
@@ -193,9 +245,11 @@ impl Tools {
     }
 }
 
-fn folders() -> Vec<PathBuf> {
+/// `named`: by the site.
+fn folders(named: Option<PathBuf>) -> Vec<PathBuf> {
     let versions = std::fs::read_dir(FOLDERS).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
-    let mut folders: Vec<PathBuf> = versions.chain(USUAL.map(PathBuf::from)).collect();
+    let usual = || versions.chain(USUAL.map(PathBuf::from)).collect();
+    let mut folders: Vec<PathBuf> = named.map_or_else(usual, |folder| vec![folder]);
     folders.retain(|folder| ["pg_dump", "pg_restore"].iter().all(|tool| folder.join(tool).is_file()));
     folders
 }

@@ -36,6 +36,22 @@ pub async fn create(admin: &Client, live: &str, name: &str) -> Result<String, Fa
     Ok(words)
 }
 
+/// The same, with all that is in it, copied by the server as files. All else it has from what it is made of.
+pub async fn clone(admin: &Client, live: &str, name: &str) -> Result<String, Failure> {
+    let of = "SELECT r.rolname::text, current_setting('server_version_num')::int \
+        FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = $1";
+    let row = admin.query_opt(of, &[&live]).await.map_err(told)?;
+    let row = row.ok_or_else(|| Failure::not_found("the server has no such database"))?;
+    // Before there was a choice, it was the only way.
+    let strategy = if row.get::<_, i32>(1) >= 150_000 { " STRATEGY FILE_COPY" } else { "" };
+    Ok(format!(
+        "CREATE DATABASE {} TEMPLATE {}{strategy} ALLOW_CONNECTIONS false CONNECTION LIMIT 0 OWNER {}",
+        quoted(name),
+        quoted(live),
+        quoted(row.get(0))
+    ))
+}
+
 /// Settings for everybody in the database, and for each role in it, as the live one has them.
 pub async fn settings(admin: &Client, live: &str, name: &str) -> Result<Vec<String>, Failure> {
     let of = "SELECT r.rolname::text, setting FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) setting \

@@ -16,7 +16,7 @@ use crate::{
     resource::{
         CallCtx, Failure,
         copies::Snapshot,
-        database::salvage::{Salvage, Salvaged, Sheets},
+        database::salvage::{Salvage, Salvaged, Sheets, parents_first, words},
     },
 };
 use literal::Literals;
@@ -24,10 +24,11 @@ use rows::{Base, Rows};
 use rusqlite::{Connection, OptionalExtension};
 use say::Say;
 use std::{collections::BTreeMap, path::Path};
-use table::{Reference, Subject, parents_first, references};
+use table::{Reference, Subject, references};
 
 const BEGIN: &str = "PRAGMA foreign_keys = ON;\nBEGIN IMMEDIATE;\nPRAGMA defer_foreign_keys = ON;\n\n";
 const END: &str = "\nCOMMIT;\n";
+const APPLY: &str = "sqlite3 -bail DATABASE < FILE";
 /// SQLite bounds how many columns a result may have, and four sides are asked for at once.
 const MOST_COLUMNS: usize = 600;
 
@@ -66,28 +67,24 @@ pub fn salvage(places: &Places, snapshot: &Snapshot, folder: &Path, call: &CallC
 fn compare(sides: &Sides3, base_known: bool, folder: &Path, call: &CallCtx) -> Result<Salvaged, Failure> {
     let connection = &sides.connection;
     let literals = Literals::new(connection).map_err(told)?;
-    let mut salvaged = Salvaged { base_known, ..Salvaged::default() };
+    let mut salvaged = Salvaged { base_known, apply: APPLY, ..Salvaged::default() };
     let (ours, theirs) = (tables(connection, "main").map_err(told)?, tables(connection, "aside").map_err(told)?);
     let references = references(connection, &ours).map_err(told)?;
     let left_out = beside_tables(connection, &mut salvaged)?;
     let mine = |table: &&Table| !table.name.starts_with("sqlite_") && !left_out(&table.name);
     let mut subjects = Vec::new();
-    let mut ordered: Vec<&Table> = ours.iter().filter(mine).collect();
-    parents_first(&mut ordered, &references);
+    let pairs: Vec<(&str, &str)> = references.iter().map(|r| (r.child.as_str(), r.parent.as_str())).collect();
+    let ordered = parents_first(ours.iter().filter(mine).collect(), |table: &&Table| table.name.as_str(), &pairs);
     for live in ordered {
         match theirs.iter().find(|table| table.name.eq_ignore_ascii_case(&live.name)) {
             Some(aside) => subjects.extend(subject(connection, live, aside, &mut salvaged)?),
-            None => salvaged.unmapped.push(format!(
-                "table {}: the new version has removed it, so nothing of it was set aside",
-                shown(&live.name)
-            )),
+            None => salvaged.unmapped.push(words::removed(&live.name)),
         }
     }
     for table in theirs.iter().filter(mine) {
         if !ours.iter().any(|live| live.name.eq_ignore_ascii_case(&table.name)) {
             let count = rows_of(connection, &table.name)?;
-            let name = shown(&table.name);
-            salvaged.unmapped.push(format!("table {name}: only the new schema has it, rows: {count}"));
+            salvaged.unmapped.push(words::fresh(&table.name, count));
         }
     }
     let mut sheets = Sheets::new(folder, BEGIN, END);
@@ -172,38 +169,25 @@ fn subject<'t>(
     salvaged: &mut Salvaged,
 ) -> Result<Option<Subject<'t>>, Failure> {
     let subject = Subject::new(connection, live, aside).map_err(told)?;
-    let name = shown(&live.name);
+    let name = live.name.as_str();
     for column in aside.columns.iter().filter(|column| live.column(&column.name).is_none()) {
         let sql = format!("SELECT count({}) FROM aside.{}", quoted(&column.name), quoted(&aside.name));
         let values = connection.query_row(&sql, [], number).map_err(told)?;
-        let column = shown(&column.name);
-        salvaged.unmapped.push(format!("column {column} of {name}: only the new schema has it, values: {values}"));
+        salvaged.unmapped.push(words::fresh_column(&column.name, name, values));
     }
     for column in live.columns.iter().filter(|column| aside.column(&column.name).is_none()) {
-        let column = shown(&column.name);
-        salvaged.unmapped.push(format!(
-            "column {column} of {name}: the new schema does not have it, so rows that are inserted get its default"
-        ));
+        salvaged.unmapped.push(words::removed_column(&column.name, name));
     }
     if subject.columns.is_empty() || subject.columns.len() > MOST_COLUMNS {
-        let count = subject.columns.len();
-        salvaged
-            .unmapped
-            .push(format!("table {name}: both schemas have {count} columns in common, so it was not compared"));
+        salvaged.unmapped.push(words::too_different(name, subject.columns.len()));
         return Ok(None);
     }
     if subject.key.is_none() {
         if !live.key().is_empty() || !aside.key().is_empty() {
-            let rows = rows_of(connection, &aside.name)?;
-            salvaged.unmapped.push(format!(
-                "table {name}: its primary key is another one in the new schema, so it was not compared, rows: {rows}"
-            ));
+            salvaged.unmapped.push(words::other_key(name, rows_of(connection, &aside.name)?));
             return Ok(None);
         }
-        salvaged.unmapped.push(format!(
-            "table {name}: it has no primary key; rows that only the new version has are inserted, also those that the old one \
-             has deleted since; what was changed or deleted cannot be told"
-        ));
+        salvaged.unmapped.push(words::no_key(name));
     }
     Ok(Some(subject))
 }
@@ -230,19 +214,10 @@ fn notes(connection: &Connection, salvaged: &mut Salvaged) -> rusqlite::Result<(
     let mut statement = connection.prepare(sql)?;
     let triggered: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     if !triggered.is_empty() {
-        let tables: Vec<String> = triggered.iter().map(|name| shown(name)).collect();
-        salvaged.notes.push(format!(
-            "These tables have triggers, which do their work for each of these statements as well: {}.",
-            tables.join(", ")
-        ));
+        salvaged.notes.push(words::triggers(&triggered));
     }
     if !salvaged.base_known {
-        salvaged.notes.push(
-            "It is not known how rows were at the restore point, because that could not be kept when it was restored. Rows that \
-             only the new version has are inserted, also those that the old one has deleted since; everything else that differs \
-             is a conflict."
-                .to_owned(),
-        );
+        salvaged.notes.push(words::BASE_UNKNOWN.to_owned());
     }
     Ok(())
 }

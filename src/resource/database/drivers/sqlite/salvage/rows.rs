@@ -5,7 +5,6 @@ use super::{
     say::{Say, Sides},
     table::Reference,
 };
-use crate::plain::shown;
 use crate::resource::{
     Failure,
     database::{
@@ -14,7 +13,7 @@ use crate::resource::{
             fingerprint::Column,
             loss::differ,
         },
-        salvage::{Salvage, Sheet, Sheets},
+        salvage::{Salvage, Sheet, Sheets, Verdict, Was, words},
     },
 };
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
@@ -29,14 +28,6 @@ pub enum Base {
         number: i64,
         columns: Vec<Option<String>>,
     },
-}
-
-/// How the row of a key that what was set aside has was at the restore point.
-enum Was {
-    Unknown,
-    Same,
-    New,
-    Changed(Vec<Cell>),
 }
 
 pub struct Rows<'r> {
@@ -128,39 +119,28 @@ impl Rows<'_> {
                     for place in (0..width).filter(|&place| columns[place].is_none()) {
                         kept[place] = live.as_ref().unwrap_or(&aside)[place].clone();
                     }
-                    Was::Changed(kept)
+                    Was::Other(kept.as_slice())
                 }
                 _ => Was::Same,
             };
-            self.decide(&aside, live.as_deref(), &was)?;
+            self.decide(&aside, live.as_deref(), was)?;
         }
         Ok(())
     }
 
-    fn decide(&mut self, aside: &[Cell], live: Option<&[Cell]>, was: &Was) -> Result<(), Failure> {
-        let sides = Sides { before: None, new: Some(aside), live };
-        match (live, was) {
-            (_, Was::Same) => Ok(()),
-            (None, Was::New | Was::Unknown) => self.insert(aside),
-            (None, Was::Changed(before)) => {
-                let why = "the new version changed it, the old one has deleted it since";
-                let statement = self.say.insert(aside);
-                self.record(aside, false)?;
-                self.conflict(why, &Sides { before: Some(before), ..sides }, &statement)
-            }
-            (Some(live), Was::Changed(before)) if before == live => self.update(live, aside),
-            (Some(live), was) => {
-                let (why, before) = match was {
-                    Was::New => ("both versions made a row with this key", None),
-                    Was::Changed(before) => ("both versions changed it", Some(before.as_slice())),
-                    _ => ("it differs, and nobody knows which version changed it", None),
-                };
-                if matches!(was, Was::New) {
+    fn decide(&mut self, aside: &[Cell], live: Option<&[Cell]>, was: Was<&[Cell]>) -> Result<(), Failure> {
+        match (Verdict::of(was, Some(aside), live), live) {
+            (Verdict::Insert, _) => self.insert(aside),
+            (Verdict::Update, Some(live)) => self.update(live, aside),
+            (Verdict::Conflict(why), _) => {
+                let before = if let Was::Other(before) = was { Some(before) } else { None };
+                if live.is_none() || was == Was::New {
                     self.record(aside, false)?;
                 }
-                let statement = self.say.update(live, aside);
-                self.conflict(why, &Sides { before, ..sides }, &statement)
+                let statement = live.map_or_else(|| self.say.insert(aside), |live| self.say.update(live, aside));
+                self.conflict(why, &Sides { before, new: Some(aside), live }, &statement)
             }
+            _ => Ok(()),
         }
     }
 
@@ -174,7 +154,7 @@ impl Rows<'_> {
                 self.sheets.write(Sheet::Inserts, &statement)
             }
             Some(why) => self.conflict(
-                &format!("only the new version has it, and the table would not take it: {why}"),
+                &words::refused(words::ONLY_MADE, &why),
                 &Sides { new: Some(row), ..Sides::default() },
                 &statement,
             ),
@@ -191,7 +171,7 @@ impl Rows<'_> {
                 self.sheets.write(Sheet::Updates, &statement)
             }
             Some(why) => self.conflict(
-                &format!("only the new version changed it, and the table would not take it: {why}"),
+                &words::refused(words::ONLY_CHANGED, &why),
                 &Sides { before: Some(live), new: Some(aside), live: Some(live) },
                 &statement,
             ),
@@ -214,7 +194,7 @@ impl Rows<'_> {
         }
         let taken = self.say.subject.taken(self.connection(), row, changed).map_err(told)?;
         if let Some(columns) = taken {
-            return Ok(Some(format!("another live row has the same {columns}")));
+            return Ok(Some(words::taken(&columns)));
         }
         for reference in &self.outgoing {
             let places: Option<Vec<usize>> =
@@ -229,7 +209,7 @@ impl Rows<'_> {
             match self.recorded(parent, &reference.parent_columns, &named)? {
                 Some(true) => continue,
                 Some(false) => {
-                    return Ok(Some(format!("it refers to a row of {parent} that is a conflict itself")));
+                    return Ok(Some(words::parent_in_conflict(parent)));
                 }
                 None => {}
             }
@@ -248,7 +228,7 @@ impl Rows<'_> {
             // Of a table that refers to itself, a row may come after the one that refers to it.
             let own = *parent == self.say.subject.live.name;
             if !(there("main")? || own && there("aside")?) {
-                return Ok(Some(format!("it refers to a row of {parent} that is not there")));
+                return Ok(Some(words::no_parent(parent)));
             }
         }
         Ok(None)
@@ -286,14 +266,8 @@ impl Rows<'_> {
         let sql = format!("SELECT count(*) FROM {}", self.live());
         let rows = self.connection().query_row(&sql, [], number).map_err(told)?;
         let most = self.changed.iter().zip(&self.say.subject.columns).filter(|(changed, _)| **changed > rows / 2);
-        let table = shown(&self.say.subject.live.name);
-        let note = |(changed, column): (&u64, &&Column)| {
-            format!(
-                "The new version has changed column {} of {table} in {changed} of {rows} rows, as a migration does. Make sure that \
-                 it means the same in the old one, also in the rows that are inserted.",
-                shown(&column.name)
-            )
-        };
+        let table = &self.say.subject.live.name;
+        let note = |(changed, column): (&u64, &&Column)| words::migrated(&column.name, table, *changed, rows);
         Ok(most.map(note).collect())
     }
 
@@ -333,7 +307,7 @@ impl Rows<'_> {
                         self.sheets.write(Sheet::Inserts, &statement)?;
                     }
                     Some(why) => self.conflict(
-                        &format!("only the new version has it, and the table would not take it: {why}"),
+                        &words::refused(words::ONLY_MADE, why),
                         &Sides { new: Some(&cells), ..Sides::default() },
                         &statement,
                     )?,
@@ -369,21 +343,25 @@ impl Rows<'_> {
         while let Some(row) = rows.next().map_err(told)? {
             let read = || Ok((Cell::of(row, 0, width)?, Cell::of(row, width, width)?));
             let (live, mut before) = read().map_err(told)?;
-            let statement = self.say.delete(&live);
-            if let Base::Kept { columns, .. } = &self.base {
+            let was = if let Base::Kept { columns, .. } = &self.base {
                 for place in (0..width).filter(|&place| columns[place].is_none()) {
                     before[place] = live[place].clone();
                 }
-                if before == live {
+                Was::Other(before.as_slice())
+            } else {
+                Was::Unknown
+            };
+            let statement = self.say.delete(&live);
+            match Verdict::of(was, None, Some(live.as_slice())) {
+                Verdict::Delete => {
                     self.count.deletes += 1;
                     self.sheets.write(Sheet::Deletes, &statement)?;
-                    continue;
                 }
-                let why = "the new version deleted it, the old one has changed it since";
-                self.conflict(why, &Sides { before: Some(&before), new: None, live: Some(&live) }, &statement)?;
-            } else {
-                let why = "only the old version has it: made since, or deleted by the new one; nobody knows which";
-                self.conflict(why, &Sides { live: Some(&live), ..Sides::default() }, &statement)?;
+                Verdict::Conflict(why) => {
+                    let before = if let Was::Other(before) = was { Some(before) } else { None };
+                    self.conflict(why, &Sides { before, new: None, live: Some(&live) }, &statement)?;
+                }
+                _ => {}
             }
         }
         Ok(())

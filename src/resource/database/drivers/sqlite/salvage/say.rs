@@ -4,7 +4,7 @@ use super::{
     literal::{Cell, Literals},
     table::{Reference, Subject},
 };
-use crate::{plain::shown, resource::database::drivers::sqlite::connection::quoted};
+use crate::resource::database::{drivers::sqlite::connection::quoted, salvage::words};
 
 pub struct Say<'s> {
     pub subject: &'s Subject<'s>,
@@ -120,40 +120,14 @@ impl Say<'_> {
         format!("DELETE FROM {} WHERE {};", self.table(), all(&terms))
     }
 
-    /// Comments alone: what it is about, how the row is on each side, and a statement that could be said.
-    pub fn conflict(&self, why: &str, sides: &Sides, statement: &str) -> String {
-        let mut text = format!("-- {}: {}\n", shown(&self.table()), shown(why));
-        let present: Vec<&[Cell]> = [sides.before, sides.new, sides.live].into_iter().flatten().collect();
-        let Some(first) = present.first().copied() else { return text };
+    /// `statement`: one that could be said.
+    pub fn conflict(&self, why: &str, sides: &Sides<'_>, statement: &str) -> String {
+        let columns: Vec<String> = (0..self.subject.columns.len()).map(|place| self.column(place)).collect();
         let key = self.subject.key.as_deref().unwrap_or_default();
-        let differ = |place: usize| present.len() < 2 || present.iter().any(|row| row[place] != first[place]);
-        let places: Vec<usize> = (0..first.len()).filter(|place| !key.contains(place) && differ(*place)).collect();
-        text += &self.side("key", Some(first), key);
-        text += &self.side("before", sides.before, &places);
-        text += &self.side("new", sides.new, &places);
-        text += &self.side("live", sides.live, &places);
-        text + &commented(statement)
+        let said = |row: Option<&[Cell]>| row.map(|row| row.iter().map(|cell| self.literals.of(cell)).collect());
+        let sides = words::Sides { before: said(sides.before), new: said(sides.new), live: said(sides.live) };
+        words::conflict(&self.table(), why, (&columns, key), &sides, statement)
     }
-
-    fn side(&self, name: &str, row: Option<&[Cell]>, places: &[usize]) -> String {
-        if places.is_empty() {
-            return String::new();
-        }
-        let Some(row) = row else { return format!("--   {name:<7} (not there)\n") };
-        const LONGEST: usize = 200;
-        let cells = places.iter().map(|&place| {
-            let literal = self.literals.of(&row[place]);
-            let cut: String = literal.chars().take(LONGEST).collect();
-            let more = if cut.len() < literal.len() { "…" } else { "" };
-            format!("{} = {cut}{more}", shown(&self.column(place)))
-        });
-        format!("--   {name:<7} {}\n", cells.collect::<Vec<_>>().join(", "))
-    }
-}
-
-/// No line of it is a statement, whatever names it holds.
-fn commented(statement: &str) -> String {
-    statement.split(['\n', '\r']).map(|line| format!("-- {line}\n")).collect()
 }
 
 /// SQLite bounds how deep an expression may be.

@@ -51,20 +51,6 @@ pub fn references(connection: &Connection, tables: &[Table]) -> rusqlite::Result
     Ok(all)
 }
 
-/// Parents before their children; of a circle in the order of names.
-pub fn parents_first(tables: &mut Vec<&Table>, references: &[Reference]) {
-    let (mut left, mut ordered) = (std::mem::take(tables), Vec::new());
-    while !left.is_empty() {
-        let waits = |table: &Table, left: &[&Table]| {
-            let parents = references.iter().filter(|r| r.child == table.name && r.parent != table.name);
-            parents.into_iter().any(|r| left.iter().any(|other| other.name == r.parent))
-        };
-        let next = left.iter().position(|table| !waits(table, &left)).unwrap_or(0);
-        ordered.push(left.remove(next));
-    }
-    *tables = ordered;
-}
-
 /// A table of the old schema and its counterpart of the new one.
 pub struct Subject<'t> {
     pub live: &'t Table,
