@@ -24,7 +24,7 @@ const SAMPLES: usize = 7;
 
 /// Remembers when the exchange was done: what is said next is that it is counted.
 #[derive(Default)]
-struct Heard(Mutex<Option<Instant>>);
+pub struct Heard(Mutex<Option<Instant>>);
 impl Witness for Heard {
     fn evidence(&self, _: serde_json::Value) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>> {
         Box::pin(async { Ok(()) })
@@ -38,7 +38,7 @@ impl Progress for Heard {
     }
 }
 
-fn call(heard: &Arc<Heard>) -> CallCtx {
+pub fn call(heard: &Arc<Heard>) -> CallCtx {
     CallCtx {
         clock: Clock::Real,
         earlier: None,
@@ -48,6 +48,12 @@ fn call(heard: &Arc<Heard>) -> CallCtx {
         witness: heard.clone(),
         progress: heard.clone(),
     }
+}
+
+pub async fn timed<T>(work: impl Future<Output = Result<T, Failure>>) -> (T, f64) {
+    let began = Instant::now();
+    let done = work.await.unwrap();
+    (done, began.elapsed().as_secs_f64())
 }
 
 struct Product {
@@ -72,7 +78,10 @@ impl Product {
         db.pragma_update(None, "journal_mode", "wal").unwrap();
         db.close().unwrap();
         let driver = Driver::Sqlite { path: path.clone() };
-        let access = drivers::open(name, &Section { driver, keep_aside: Duration::ZERO, exclusive: true });
+        let access = drivers::open(
+            name,
+            &Section { driver, keep_aside: Duration::ZERO, exclusive: true, method: Default::default() },
+        );
         Self { path, rows, access }
     }
 
@@ -89,19 +98,13 @@ impl Product {
         db.close().unwrap();
     }
 
-    async fn timed<T>(work: impl Future<Output = Result<T, Failure>>) -> (T, f64) {
-        let began = Instant::now();
-        let done = work.await.unwrap();
-        (done, began.elapsed().as_secs_f64())
-    }
-
     /// Nothing is left of it.
     async fn once(&self) -> Once {
         let heard = Arc::new(Heard::default());
         let call = || call(&heard);
-        let (taken, full): (Snapshot, f64) = Self::timed(self.copies().take("1-bench", &call())).await;
+        let (taken, full): (Snapshot, f64) = timed(self.copies().take("1-bench", &call())).await;
         self.change_one_percent();
-        let (refreshed, refresh) = Self::timed(self.copies().refresh(&taken, &call())).await;
+        let (refreshed, refresh) = timed(self.copies().refresh(&taken, &call())).await;
         assert_eq!(refreshed.detector, "page difference");
         assert!(refreshed.copied > 0, "something had changed");
         // What is lost by the rollback.

@@ -5,7 +5,7 @@ use backout::{
     journal::{Entry, Header, Journal, Place},
     resource::{
         Access, CallCtx, Failure, Lend, ResourceId, Resources, Rights,
-        run::{Approver, Facts, Memory, Mutator, Observer, RUN},
+        run::{Answered, Approver, Facts, Listener, Memory, Mutator, Observer, Question, RUN},
         service::{Mark, Mutate, Observe, Status},
     },
     session::{Engine, Limits, Script, Work},
@@ -80,7 +80,7 @@ impl Mutate for Stopping {
 pub struct Nobody;
 #[async_trait]
 impl Approver for Nobody {
-    async fn ask(&self, _: &str, _: &str) -> Result<String, Failure> {
+    async fn ask(&self, _: &Question, _: &dyn Listener) -> Result<Answered, Failure> {
         Err(Failure::unavailable("nobody"))
     }
 }
@@ -99,7 +99,8 @@ pub fn lent(stop: impl Fn() + Send + Sync + 'static) -> Resources {
 fn resources(stop: impl Fn() + Send + Sync + 'static) -> Arc<Resources> {
     let mut resources = lent(stop);
     let memory = Arc::new(Mutex::new(Memory::default()));
-    let observer = Observer { seed: 0, facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
+    let observer =
+        Observer { seed: 0, run: 0, facts: Facts::default(), memory: memory.clone(), approver: Arc::new(Nobody) };
     let access = Access { observer: Arc::new(observer), mutator: Arc::new(Mutator(memory)) };
     let id = ResourceId::new("run", "1");
     resources.run.0.insert(RUN.into(), Lend { id, rights: Rights::default(), terms: (), uses: vec![], access });

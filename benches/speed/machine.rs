@@ -57,6 +57,8 @@ pub fn facts() -> Vec<(&'static str, String)> {
         ),
         ("wasmtime", locked("wasmtime")),
         ("SQLite", format!("{} (rusqlite {})", rusqlite::version(), locked("rusqlite"))),
+        ("PostgreSQL", said(crate::postgres::newest().join("postgres").to_str().unwrap(), &["--version"])),
+        ("MariaDB", said("mariadb", &["--version"])),
         ("rustc", said("rustc", &["--version"])),
     ]
 }

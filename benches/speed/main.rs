@@ -12,14 +12,23 @@ mod fixture;
 #[allow(dead_code)]
 mod guests;
 mod machine;
+#[path = "../../tests/it/support/mariadb.rs"]
+#[allow(dead_code)]
+mod mariadb;
 mod memory;
+mod on_mariadb;
+mod on_postgres;
 mod page;
+#[path = "../../tests/it/support/postgres.rs"]
+#[allow(dead_code)]
+mod postgres;
 mod processes;
 mod raw;
 mod rows;
 mod sample;
 mod shop;
 mod start;
+mod taken_back;
 
 use page::Measured;
 use rows::ROWS;
@@ -27,6 +36,11 @@ use std::time::Instant;
 
 fn main() {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
+    if let [product, port, connection] = args.as_slice()
+        && product == "--product"
+    {
+        return taken_back::product(port, connection);
+    }
     // Cargo says so; without it this is `cargo test`, which wants to know that it builds.
     let Some(at) = args.iter().position(|arg| arg == "--bench") else { return };
     args.remove(at);
@@ -58,6 +72,14 @@ fn main() {
             "resume" => again::resume(),
             "audit" => audit::audit(),
             "memory" => memory::memory(),
+            "postgres-take" => on_postgres::take(),
+            "postgres-compare" => on_postgres::compare(),
+            "postgres-window" => on_postgres::window(),
+            "mariadb-take" => on_mariadb::take(),
+            "rollback-size" => taken_back::against_size(),
+            "rollback-restore" => taken_back::against_restore(),
+            "rollback-ansible" => taken_back::against_ansible(),
+            "rollback-bash" => taken_back::against_bash(),
             other => panic!("nothing measures the row `{other}`"),
         };
         let row = Measured::new(row, &pairs);
